@@ -1,0 +1,1 @@
+"""Autoscaling policies over serving signals."""

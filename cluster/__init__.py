@@ -1,0 +1,1 @@
+"""What Ray Serve runs: gateway, router, sessions, variants, engines, and the client."""

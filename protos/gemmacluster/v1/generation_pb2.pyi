@@ -1,0 +1,220 @@
+import datetime
+
+from google.protobuf import duration_pb2 as _duration_pb2
+from protos.gemmacluster.v1 import content_pb2 as _content_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class RoutingPreference(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ROUTING_PREFERENCE_UNSPECIFIED: _ClassVar[RoutingPreference]
+    ROUTING_PREFERENCE_FAST: _ClassVar[RoutingPreference]
+    ROUTING_PREFERENCE_BALANCED: _ClassVar[RoutingPreference]
+    ROUTING_PREFERENCE_BEST: _ClassVar[RoutingPreference]
+
+class FinishReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    FINISH_REASON_UNSPECIFIED: _ClassVar[FinishReason]
+    FINISH_REASON_STOP: _ClassVar[FinishReason]
+    FINISH_REASON_MAX_TOKENS: _ClassVar[FinishReason]
+ROUTING_PREFERENCE_UNSPECIFIED: RoutingPreference
+ROUTING_PREFERENCE_FAST: RoutingPreference
+ROUTING_PREFERENCE_BALANCED: RoutingPreference
+ROUTING_PREFERENCE_BEST: RoutingPreference
+FINISH_REASON_UNSPECIFIED: FinishReason
+FINISH_REASON_STOP: FinishReason
+FINISH_REASON_MAX_TOKENS: FinishReason
+
+class GenerationConfig(_message.Message):
+    __slots__ = ("max_output_tokens", "temperature", "top_k", "top_p", "seed", "stop_sequences", "thinking")
+    MAX_OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
+    TOP_K_FIELD_NUMBER: _ClassVar[int]
+    TOP_P_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    STOP_SEQUENCES_FIELD_NUMBER: _ClassVar[int]
+    THINKING_FIELD_NUMBER: _ClassVar[int]
+    max_output_tokens: int
+    temperature: float
+    top_k: int
+    top_p: float
+    seed: int
+    stop_sequences: _containers.RepeatedScalarFieldContainer[str]
+    thinking: bool
+    def __init__(self, max_output_tokens: _Optional[int] = ..., temperature: _Optional[float] = ..., top_k: _Optional[int] = ..., top_p: _Optional[float] = ..., seed: _Optional[int] = ..., stop_sequences: _Optional[_Iterable[str]] = ..., thinking: _Optional[bool] = ...) -> None: ...
+
+class RoutingPreferences(_message.Message):
+    __slots__ = ("preference", "allowed_variants", "max_cost")
+    PREFERENCE_FIELD_NUMBER: _ClassVar[int]
+    ALLOWED_VARIANTS_FIELD_NUMBER: _ClassVar[int]
+    MAX_COST_FIELD_NUMBER: _ClassVar[int]
+    preference: RoutingPreference
+    allowed_variants: _containers.RepeatedScalarFieldContainer[str]
+    max_cost: float
+    def __init__(self, preference: _Optional[_Union[RoutingPreference, str]] = ..., allowed_variants: _Optional[_Iterable[str]] = ..., max_cost: _Optional[float] = ...) -> None: ...
+
+class RoutingReason(_message.Message):
+    __slots__ = ("code", "variant", "message")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    VARIANT_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    code: str
+    variant: str
+    message: str
+    def __init__(self, code: _Optional[str] = ..., variant: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
+
+class RoutingInfo(_message.Message):
+    __slots__ = ("variant", "reasons", "queue_ms", "cached_tokens", "candidates")
+    VARIANT_FIELD_NUMBER: _ClassVar[int]
+    REASONS_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_MS_FIELD_NUMBER: _ClassVar[int]
+    CACHED_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATES_FIELD_NUMBER: _ClassVar[int]
+    variant: str
+    reasons: _containers.RepeatedCompositeFieldContainer[RoutingReason]
+    queue_ms: float
+    cached_tokens: int
+    candidates: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, variant: _Optional[str] = ..., reasons: _Optional[_Iterable[_Union[RoutingReason, _Mapping]]] = ..., queue_ms: _Optional[float] = ..., cached_tokens: _Optional[int] = ..., candidates: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Usage(_message.Message):
+    __slots__ = ("prompt_tokens", "prompt_tokens_by_modality", "output_tokens", "thought_tokens", "cached_tokens")
+    PROMPT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_TOKENS_BY_MODALITY_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    THOUGHT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    CACHED_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    prompt_tokens: int
+    prompt_tokens_by_modality: _containers.RepeatedCompositeFieldContainer[_content_pb2.ModalityTokens]
+    output_tokens: int
+    thought_tokens: int
+    cached_tokens: int
+    def __init__(self, prompt_tokens: _Optional[int] = ..., prompt_tokens_by_modality: _Optional[_Iterable[_Union[_content_pb2.ModalityTokens, _Mapping]]] = ..., output_tokens: _Optional[int] = ..., thought_tokens: _Optional[int] = ..., cached_tokens: _Optional[int] = ...) -> None: ...
+
+class SessionState(_message.Message):
+    __slots__ = ("session_id", "etag", "turns")
+    SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    ETAG_FIELD_NUMBER: _ClassVar[int]
+    TURNS_FIELD_NUMBER: _ClassVar[int]
+    session_id: str
+    etag: str
+    turns: int
+    def __init__(self, session_id: _Optional[str] = ..., etag: _Optional[str] = ..., turns: _Optional[int] = ...) -> None: ...
+
+class GenerateRequest(_message.Message):
+    __slots__ = ("request_id", "model", "contents", "system_instruction", "generation_config", "routing", "session_id", "session_etag", "tools")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    CONTENTS_FIELD_NUMBER: _ClassVar[int]
+    SYSTEM_INSTRUCTION_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_CONFIG_FIELD_NUMBER: _ClassVar[int]
+    ROUTING_FIELD_NUMBER: _ClassVar[int]
+    SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    SESSION_ETAG_FIELD_NUMBER: _ClassVar[int]
+    TOOLS_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    model: str
+    contents: _containers.RepeatedCompositeFieldContainer[_content_pb2.Content]
+    system_instruction: _content_pb2.Content
+    generation_config: GenerationConfig
+    routing: RoutingPreferences
+    session_id: str
+    session_etag: str
+    tools: _containers.RepeatedCompositeFieldContainer[_content_pb2.FunctionDeclaration]
+    def __init__(self, request_id: _Optional[str] = ..., model: _Optional[str] = ..., contents: _Optional[_Iterable[_Union[_content_pb2.Content, _Mapping]]] = ..., system_instruction: _Optional[_Union[_content_pb2.Content, _Mapping]] = ..., generation_config: _Optional[_Union[GenerationConfig, _Mapping]] = ..., routing: _Optional[_Union[RoutingPreferences, _Mapping]] = ..., session_id: _Optional[str] = ..., session_etag: _Optional[str] = ..., tools: _Optional[_Iterable[_Union[_content_pb2.FunctionDeclaration, _Mapping]]] = ...) -> None: ...
+
+class GenerateResponse(_message.Message):
+    __slots__ = ("content", "finish_reason", "routing", "usage", "session", "request_id")
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
+    FINISH_REASON_FIELD_NUMBER: _ClassVar[int]
+    ROUTING_FIELD_NUMBER: _ClassVar[int]
+    USAGE_FIELD_NUMBER: _ClassVar[int]
+    SESSION_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    content: _content_pb2.Content
+    finish_reason: FinishReason
+    routing: RoutingInfo
+    usage: Usage
+    session: SessionState
+    request_id: str
+    def __init__(self, content: _Optional[_Union[_content_pb2.Content, _Mapping]] = ..., finish_reason: _Optional[_Union[FinishReason, str]] = ..., routing: _Optional[_Union[RoutingInfo, _Mapping]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., session: _Optional[_Union[SessionState, _Mapping]] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class StreamGenerateRequest(_message.Message):
+    __slots__ = ("request", "max_tokens_per_message")
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    MAX_TOKENS_PER_MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    request: GenerateRequest
+    max_tokens_per_message: int
+    def __init__(self, request: _Optional[_Union[GenerateRequest, _Mapping]] = ..., max_tokens_per_message: _Optional[int] = ...) -> None: ...
+
+class StreamGenerateResponse(_message.Message):
+    __slots__ = ("content", "chunk_index", "routing", "finish_reason", "usage", "session", "request_id")
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_INDEX_FIELD_NUMBER: _ClassVar[int]
+    ROUTING_FIELD_NUMBER: _ClassVar[int]
+    FINISH_REASON_FIELD_NUMBER: _ClassVar[int]
+    USAGE_FIELD_NUMBER: _ClassVar[int]
+    SESSION_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    content: _content_pb2.Content
+    chunk_index: int
+    routing: RoutingInfo
+    finish_reason: FinishReason
+    usage: Usage
+    session: SessionState
+    request_id: str
+    def __init__(self, content: _Optional[_Union[_content_pb2.Content, _Mapping]] = ..., chunk_index: _Optional[int] = ..., routing: _Optional[_Union[RoutingInfo, _Mapping]] = ..., finish_reason: _Optional[_Union[FinishReason, str]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., session: _Optional[_Union[SessionState, _Mapping]] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class ResumeGenerateRequest(_message.Message):
+    __slots__ = ("request_id", "from_chunk_index", "wait")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    FROM_CHUNK_INDEX_FIELD_NUMBER: _ClassVar[int]
+    WAIT_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    from_chunk_index: int
+    wait: _duration_pb2.Duration
+    def __init__(self, request_id: _Optional[str] = ..., from_chunk_index: _Optional[int] = ..., wait: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class ResumeGenerateResponse(_message.Message):
+    __slots__ = ("chunk",)
+    CHUNK_FIELD_NUMBER: _ClassVar[int]
+    chunk: StreamGenerateResponse
+    def __init__(self, chunk: _Optional[_Union[StreamGenerateResponse, _Mapping]] = ...) -> None: ...
+
+class CountTokensRequest(_message.Message):
+    __slots__ = ("request",)
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    request: GenerateRequest
+    def __init__(self, request: _Optional[_Union[GenerateRequest, _Mapping]] = ...) -> None: ...
+
+class CountTokensResponse(_message.Message):
+    __slots__ = ("total_tokens", "tokens_by_modality", "variant")
+    TOTAL_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_BY_MODALITY_FIELD_NUMBER: _ClassVar[int]
+    VARIANT_FIELD_NUMBER: _ClassVar[int]
+    total_tokens: int
+    tokens_by_modality: _containers.RepeatedCompositeFieldContainer[_content_pb2.ModalityTokens]
+    variant: str
+    def __init__(self, total_tokens: _Optional[int] = ..., tokens_by_modality: _Optional[_Iterable[_Union[_content_pb2.ModalityTokens, _Mapping]]] = ..., variant: _Optional[str] = ...) -> None: ...
+
+class RouteRequest(_message.Message):
+    __slots__ = ("request",)
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    request: GenerateRequest
+    def __init__(self, request: _Optional[_Union[GenerateRequest, _Mapping]] = ...) -> None: ...
+
+class RouteResponse(_message.Message):
+    __slots__ = ("routing", "prompt_tokens_by_modality", "max_output_tokens")
+    ROUTING_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_TOKENS_BY_MODALITY_FIELD_NUMBER: _ClassVar[int]
+    MAX_OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    routing: RoutingInfo
+    prompt_tokens_by_modality: _containers.RepeatedCompositeFieldContainer[_content_pb2.ModalityTokens]
+    max_output_tokens: int
+    def __init__(self, routing: _Optional[_Union[RoutingInfo, _Mapping]] = ..., prompt_tokens_by_modality: _Optional[_Iterable[_Union[_content_pb2.ModalityTokens, _Mapping]]] = ..., max_output_tokens: _Optional[int] = ...) -> None: ...
