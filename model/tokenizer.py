@@ -1,4 +1,4 @@
-"""A checkpoint's tokenizer: text to ids and back, whole or as a stream, with caller text kept apart from control tokens."""
+"""A checkpoint's tokenizer: text to ids and back, whole or streamed, with callers' text kept plain."""
 
 import codecs
 import json
@@ -23,8 +23,8 @@ class TokenizerError(ValueError):
 class Tokenizer:
     """Ids of texts and texts of ids, after tokenizer.json. Safe to use from several threads.
 
-    `named_tokens` maps names of tokenizer_config.json ("bos_token", ...) to token strings; `special_ids` are the
-    control tokens, which `decode` leaves out by default.
+    `named_tokens` maps names of tokenizer_config.json ("bos_token", ...) to token strings; `special_ids` are
+    the control tokens, which `decode` leaves out by default.
     """
 
     def __init__(self, backend: tokenizers.Tokenizer, named_tokens: dict[str, str]) -> None:
@@ -49,7 +49,7 @@ class Tokenizer:
             backend = tokenizers.Tokenizer.from_file(str(file))
         except Exception as error:  # the library raises bare Exception
             raise TokenizerError(f"cannot read {file}: {error}") from error
-        return cls(backend, _named_tokens(path / "tokenizer_config.json"))
+        return cls(backend, named_tokens(read_tokenizer_config(path)))
 
     @property
     def vocab_size(self) -> int:
@@ -75,8 +75,8 @@ class Tokenizer:
     def escape_specials(self, text: str) -> str:
         """Marks untrusted text, so that `encode_chat` never reads a control token in it.
 
-        Every character that could begin a control token is followed by a mark, so pieces that a template joins
-        ("<|tu" and "rn>") stay plain as well. `encode_chat` removes the marks: the model sees the text unchanged.
+        Every character that could begin a control token is followed by a mark, so pieces that a template
+        joins ("<|tu" and "rn>") stay plain too. `encode_chat` removes the marks: the model sees plain text.
         """
         doubled = text.replace(_MARK, _MARK + _MARK)
         return self._special_starts.sub(lambda match: match[0] + _MARK, doubled)
@@ -116,9 +116,9 @@ class Tokenizer:
 
 
 class StreamDecoder:
-    """Text of a growing list of ids, piece by piece; joined, the pieces equal `Tokenizer.decode` of the whole.
+    """Text of a growing list of ids, in pieces; joined, they equal `Tokenizer.decode` of the whole.
 
-    Each call costs as much as its new ids: nothing is decoded twice. Half a UTF-8 character waits for its rest.
+    Each call costs as much as its new ids: nothing is decoded twice. Half a character waits for its rest.
     """
 
     def __init__(self, tokenizer: Tokenizer, skip_special: bool = True) -> None:
@@ -141,13 +141,20 @@ def _any_of(strings: Iterable[str]) -> re.Pattern[str]:
     return re.compile("|".join(map(re.escape, alternatives)) if alternatives else r"(?!)")
 
 
-def _named_tokens(file: Path) -> dict[str, str]:
-    if not file.exists():
-        return {}
+def read_tokenizer_config(path: Path) -> dict[str, Any]:
+    """tokenizer_config.json under `path`, {} if there is none. Raises TokenizerError if it is broken."""
+    file = path / "tokenizer_config.json"
     try:
-        config = json.loads(file.read_text())
+        config = json.loads(file.read_text()) if file.exists() else {}
     except ValueError as error:
         raise TokenizerError(f"cannot read {file}: {error}") from error
+    if not isinstance(config, dict):
+        raise TokenizerError(f"cannot read {file}: not a JSON object")
+    return config
+
+
+def named_tokens(config: dict[str, Any]) -> dict[str, str]:
+    """The token strings that a tokenizer_config names: {"bos_token": "<bos>", ...}."""
     return {name: _content(config[name]) for name in _NAMED_TOKENS if config.get(name)}
 
 
@@ -157,8 +164,8 @@ def _content(token: str | dict[str, Any]) -> str:
 
 
 def _decoder_is_byte_level(backend: tokenizers.Tokenizer) -> bool:
-    decoder = json.loads(backend.to_str()).get("decoder") or {}
-    kinds = {part["type"] for part in decoder.get("decoders", [decoder]) if "type" in part}
+    decoder = json.loads(backend.decoder.__getstate__()) if backend.decoder else {"decoders": []}
+    kinds = {part["type"] for part in decoder.get("decoders", [decoder])}
     if kinds == {"ByteLevel"}:
         return True
     if kinds and kinds <= {"Replace", "ByteFallback", "Fuse"}:

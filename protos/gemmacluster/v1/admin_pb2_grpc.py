@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class AdminServiceStub:
-    """Drains gateways and reads loads. Answers UNIMPLEMENTED in this release.
+    """Drains gateways and reads loads.
     """
 
     def __init__(self, channel):
@@ -48,18 +48,18 @@ class AdminServiceStub:
 
 
 class AdminServiceServicer:
-    """Drains gateways and reads loads. Answers UNIMPLEMENTED in this release.
+    """Drains gateways and reads loads.
     """
 
     def Drain(self, request, context):
-        """Stops taking new requests on a gateway and lets the running ones end.
+        """Stops taking new requests on a gateway and lets the running ones end. Answers UNIMPLEMENTED in this release.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetLoads(self, request, context):
-        """What each replica is doing.
+        """What each replica is doing. Replicas that do not answer in time are left out.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -87,7 +87,7 @@ def add_AdminServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AdminService:
-    """Drains gateways and reads loads. Answers UNIMPLEMENTED in this release.
+    """Drains gateways and reads loads.
     """
 
     @staticmethod

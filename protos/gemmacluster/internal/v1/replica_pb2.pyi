@@ -50,14 +50,16 @@ class ReplicaMedia(_message.Message):
     def __init__(self, mime_type: _Optional[str] = ..., data: _Optional[bytes] = ..., token_offset: _Optional[int] = ..., token_count: _Optional[int] = ...) -> None: ...
 
 class ReplicaChunk(_message.Message):
-    __slots__ = ("responses", "result", "error_status")
+    __slots__ = ("responses", "result", "error_status", "elapsed_ms")
     RESPONSES_FIELD_NUMBER: _ClassVar[int]
     RESULT_FIELD_NUMBER: _ClassVar[int]
     ERROR_STATUS_FIELD_NUMBER: _ClassVar[int]
+    ELAPSED_MS_FIELD_NUMBER: _ClassVar[int]
     responses: _containers.RepeatedScalarFieldContainer[bytes]
     result: ReplicaResult
     error_status: bytes
-    def __init__(self, responses: _Optional[_Iterable[bytes]] = ..., result: _Optional[_Union[ReplicaResult, _Mapping]] = ..., error_status: _Optional[bytes] = ...) -> None: ...
+    elapsed_ms: float
+    def __init__(self, responses: _Optional[_Iterable[bytes]] = ..., result: _Optional[_Union[ReplicaResult, _Mapping]] = ..., error_status: _Optional[bytes] = ..., elapsed_ms: _Optional[float] = ...) -> None: ...
 
 class ReplicaResult(_message.Message):
     __slots__ = ("text", "finish_reason", "output_tokens", "cached_tokens", "next_chunk_index")
@@ -74,13 +76,15 @@ class ReplicaResult(_message.Message):
     def __init__(self, text: _Optional[str] = ..., finish_reason: _Optional[_Union[_generation_pb2.FinishReason, str]] = ..., output_tokens: _Optional[int] = ..., cached_tokens: _Optional[int] = ..., next_chunk_index: _Optional[int] = ...) -> None: ...
 
 class ReplicaLoadReport(_message.Message):
-    __slots__ = ("running", "waiting", "kv_tokens", "kv_capacity_tokens")
+    __slots__ = ("running", "waiting", "kv_tokens", "kv_capacity_tokens", "replica_id")
     RUNNING_FIELD_NUMBER: _ClassVar[int]
     WAITING_FIELD_NUMBER: _ClassVar[int]
     KV_TOKENS_FIELD_NUMBER: _ClassVar[int]
     KV_CAPACITY_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    REPLICA_ID_FIELD_NUMBER: _ClassVar[int]
     running: int
     waiting: int
     kv_tokens: int
     kv_capacity_tokens: int
-    def __init__(self, running: _Optional[int] = ..., waiting: _Optional[int] = ..., kv_tokens: _Optional[int] = ..., kv_capacity_tokens: _Optional[int] = ...) -> None: ...
+    replica_id: str
+    def __init__(self, running: _Optional[int] = ..., waiting: _Optional[int] = ..., kv_tokens: _Optional[int] = ..., kv_capacity_tokens: _Optional[int] = ..., replica_id: _Optional[str] = ...) -> None: ...

@@ -1,0 +1,43 @@
+# `make run` and `make test` are all a newcomer needs; both make .venv first.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+
+.PHONY: run test bench check protos clean help
+help:
+	@echo "make run     serve the whole family here, until Ctrl-C"
+	@echo "make test    run every test"
+	@echo "make bench   run every benchmark (ONLY=name for one)"
+	@echo "make check   ruff, mypy, buf, and that the generated code is up to date"
+	@echo "make protos  regenerate the generated code"
+
+run: .venv/installed-server
+	@$(BIN)/gemma-cluster up $(ARGS)
+
+test: .venv/installed-dev
+	$(BIN)/pytest $(ARGS)
+
+bench: .venv/installed-dev
+	$(BIN)/python -m tests.bench $(if $(ONLY),--only $(ONLY))
+
+check: .venv/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/buf lint --config protos/buf.yaml
+	$(BIN)/python -m protos.generate --check
+
+protos: .venv/installed-dev
+	$(BIN)/python -m protos.generate
+
+.venv/bin/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; set PYTHON=/path/to/it"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --upgrade pip
+
+.venv/installed-%: pyproject.toml | .venv/bin/python
+	@echo "installing gemma-cluster[$*] into .venv (a few minutes the first time)"
+	$(BIN)/pip install --quiet --editable '.[$*]'
+	@touch $@
+
+clean:
+	rm -rf .venv build *.egg-info

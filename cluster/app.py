@@ -1,0 +1,74 @@
+"""Builds the Serve application: the only place that calls .bind().
+
+serve run cluster.app:build_app config=FILE
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray import serve
+from ray.serve import Application
+
+from cluster.config import ClusterConfig, ConfigError, VariantConfig, load_config, parse_config
+from cluster.gateway.deployment import DRAIN_GRACE_S, Gateway
+from cluster.variants.dense import DenseVariant
+
+APP_NAME = "gemma-cluster"
+GATEWAY_NAME = "gateway"
+
+
+def build_app(args: dict[str, Any]) -> Application:
+    """The application that `config` describes: a file's path, its content as a mapping, or nothing for the defaults.
+
+    `app_name` is the name it will be deployed under ("default" where Serve chooses).
+    """
+    source = args.get("config")
+    config = parse_config(source) if isinstance(source, dict) else load_config(source)
+    return build(config, str(args.get("app_name", "default")))
+
+
+def build(config: ClusterConfig, app_name: str) -> Application:
+    """Binds a deployment for each variant, and the gateway over them. Raises ConfigError without a Redis."""
+    if config.redis_url is None:
+        raise ConfigError("sessions.redis_url: set it, or $REDIS_URL, to a Redis that every node reaches")
+    variants = {name: _variant(config, name) for name in config.variants}
+    deployment = serve.deployment(
+        name=GATEWAY_NAME,
+        num_replicas=config.gateway.replicas,
+        max_replicas_per_node=1,
+        max_ongoing_requests=config.gateway.max_concurrent_requests,
+        graceful_shutdown_timeout_s=DRAIN_GRACE_S + 5,
+        ray_actor_options=_actor_options(config, config.gateway.num_cpus, num_gpus=0),
+    )
+    return deployment(Gateway).bind(config.model_dump(), config.redis_url, app_name, variants)
+
+
+def _variant(config: ClusterConfig, name: str) -> Application:
+    variant = config.variants[name]
+    deployment = serve.deployment(
+        name=name,
+        max_ongoing_requests=variant.max_batch_size + variant.max_queued_requests,
+        max_queued_requests=variant.max_queued_requests,
+        ray_actor_options=_actor_options(config, variant.num_cpus, variant.num_gpus),
+        **_scaling(variant),
+    )
+    return deployment(DenseVariant).bind(name, variant.model_dump(), config.checkpoint_of(name))
+
+
+def _scaling(variant: VariantConfig) -> dict[str, Any]:
+    replicas = variant.replicas
+    if replicas.min == replicas.max:
+        return {"num_replicas": replicas.min}
+    autoscaling = {
+        "min_replicas": replicas.min,
+        "max_replicas": replicas.max,
+        "target_ongoing_requests": replicas.target_ongoing_requests,
+    }
+    return {"autoscaling_config": autoscaling}
+
+
+def _actor_options(config: ClusterConfig, num_cpus: float, num_gpus: float) -> dict[str, Any]:
+    """Serve reads its settings from the environment of each actor."""
+    env_vars = {"RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(config.gateway.max_message_mb * 1024 * 1024)}
+    return {"num_cpus": num_cpus, "num_gpus": num_gpus, "runtime_env": {"env_vars": env_vars}}

@@ -1,0 +1,180 @@
+"""The gemma-cluster command. Everything but `up` works with the base install, without Ray or torch."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import grpc
+import typer
+
+from cluster.client import DEFAULT_ADDRESS, Client, Piece
+from cluster.errors import ClusterError
+from protos.gemmacluster.v1.content_pb2 import Modality
+from protos.gemmacluster.v1.generation_pb2 import RoutingInfo
+from protos.gemmacluster.v1.model_pb2 import Model
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="""Serves the Gemma 4 family on your own machines, and talks to it.
+
+Start a cluster:    gemma-cluster up
+
+Ask it something:   gemma-cluster ask "Why is the sky blue?"
+
+Keep talking:       gemma-cluster ask "And at night?" --session demo
+""",
+)
+
+Text = Annotated[str, typer.Argument(help="What to ask; - reads standard input.")]
+Address = Annotated[str, typer.Option(envvar="GEMMA_CLUSTER_ADDRESS", help="host:port of a gateway.")]
+ModelName = Annotated[str, typer.Option(help="auto, or a variant: e2b, e4b, 26b-a4b, 31b.")]
+Session = Annotated[str, typer.Option(help="Conversation to continue; made if there is none.")]
+Images = Annotated[list[Path], typer.Option("--image", help="Image file; may be repeated.", exists=True)]
+Audios = Annotated[list[Path], typer.Option("--audio", help="Audio file; may be repeated.", exists=True)]
+Videos = Annotated[list[Path], typer.Option("--video", help="Video file; may be repeated.", exists=True)]
+MaxTokens = Annotated[int | None, typer.Option("--max-tokens", help="Most tokens to generate.")]
+
+
+@app.command()
+def up(
+    config: Annotated[Path | None, typer.Option(help="YAML file; see config/ in the README.", exists=True)] = None,
+    address: Annotated[str | None, typer.Option(help="Ray cluster to deploy onto. Default: start one here.")] = None,
+    port: Annotated[int | None, typer.Option(help="gRPC port. Default: the configuration's, else 50051.")] = None,
+) -> None:
+    """Runs the whole system until Ctrl-C: Ray, Redis, gateway, all variants."""
+    try:
+        from cluster.up import run
+    except ModuleNotFoundError as error:
+        _fail(f"{error.name} is not installed; running a cluster needs: pip install 'gemma-cluster[server]'")
+    sys.exit(run(config, address, port))
+
+
+@app.command()
+def ask(
+    text: Text,
+    session: Session = "",
+    model: ModelName = "auto",
+    image: Images = [],  # noqa: B006
+    audio: Audios = [],  # noqa: B006
+    video: Videos = [],  # noqa: B006
+    max_tokens: MaxTokens = None,
+    temperature: Annotated[float | None, typer.Option(help="0 is greedy.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Same seed, same answer.")] = None,
+    system: Annotated[str | None, typer.Option(help="Instructions for the model.")] = None,
+    thinking: Annotated[bool, typer.Option("--thinking", help="Let the model reason first.")] = False,
+    address: Address = DEFAULT_ADDRESS,
+) -> None:
+    """Streams an answer to stdout, and one line about routing to stderr."""
+    settings = {"max_output_tokens": max_tokens, "temperature": temperature, "seed": seed}
+    config = {name: value for name, value in settings.items() if value is not None}
+    with _client(address) as client:
+        if session:
+            client.ensure_session(session)
+        pieces = client.stream(
+            _read(text),
+            model=model,
+            session=session,
+            system=system,
+            media=[*image, *audio, *video],
+            thinking=thinking,
+            **config,
+        )
+        for piece in pieces:
+            _show(piece)
+    print()
+
+
+@app.command()
+def route(
+    text: Text,
+    model: ModelName = "auto",
+    image: Images = [],  # noqa: B006
+    audio: Audios = [],  # noqa: B006
+    video: Videos = [],  # noqa: B006
+    max_tokens: MaxTokens = None,
+    preference: Annotated[str, typer.Option(help="fast, balanced or best.")] = "balanced",
+    address: Address = DEFAULT_ADDRESS,
+) -> None:
+    """Explains which variant would answer, without generating."""
+    config = {} if max_tokens is None else {"max_output_tokens": max_tokens}
+    with _client(address) as client:
+        media = [*image, *audio, *video]
+        decision = client.route(_read(text), model=model, media=media, preference=preference, **config)
+    print(decision.routing.variant)
+    for item in decision.prompt_tokens_by_modality:
+        print(f"  {item.tokens} {_modality(item.modality)} tokens")
+    print(f"  up to {decision.max_output_tokens} output tokens")
+    print(f"  candidates: {', '.join(decision.routing.candidates)}")
+    for reason in decision.routing.reasons:
+        print(f"  {reason.code}: {reason.message}")
+
+
+@app.command()
+def models(address: Address = DEFAULT_ADDRESS) -> None:
+    """Lists the variants, their replicas and limits."""
+    with _client(address) as client:
+        rows = [_row(item) for item in client.models()]
+    header = ("VARIANT", "REPLICAS", "ENGINE", "INPUT", "CONTEXT", "OUTPUT", "PARAMETERS", "CHECKPOINT")
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    for row in (header, *rows):
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _row(item: Model) -> tuple[str, ...]:
+    replicas = f"{item.replicas.running}/{item.replicas.target}"
+    inputs = "+".join(map(_modality, item.input_modalities))
+    limits = f"{item.context_tokens}", f"{item.max_output_tokens}"
+    return (item.name, replicas, item.engine, inputs, *limits, f"{item.total_parameters:,}", item.checkpoint)
+
+
+def _modality(number: Modality) -> str:
+    return str(Modality.Name(number)).removeprefix("MODALITY_").lower()
+
+
+def _show(piece: Piece) -> None:
+    if piece.response.HasField("routing"):
+        print(_routing_line(piece.response.routing), file=sys.stderr, flush=True)
+    print(piece.text, end="", flush=True)
+
+
+def _routing_line(routing: RoutingInfo) -> str:
+    why = routing.reasons[0].message if routing.reasons else "the only choice"
+    return f"[{routing.variant}] {why} (queued {routing.queue_ms:.0f} ms)"
+
+
+def _read(text: str) -> str:
+    return sys.stdin.read() if text == "-" else text
+
+
+@contextmanager
+def _client(address: str) -> Iterator[Client]:
+    """A client whose errors end the command with one clear line."""
+    try:
+        with Client(address) as client:
+            yield client
+    except ClusterError as error:
+        _fail(f"{error.code.name}: {error}")
+    except grpc.RpcError as error:
+        if error.code() == grpc.StatusCode.UNAVAILABLE:
+            _fail(f"no gateway answers at {address}; start one with: gemma-cluster up")
+        _fail(f"{error.code().name}: {error.details()}")
+
+
+def _fail(message: str) -> None:
+    print(f"gemma-cluster: {message}", file=sys.stderr)
+    raise SystemExit(1)
+
+
+def main() -> None:
+    """Entry point of the gemma-cluster command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

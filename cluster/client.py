@@ -1,0 +1,202 @@
+"""The Python client: needs neither Ray nor torch.
+
+with Client("127.0.0.1:50051") as client:
+    for piece in client.stream("Why is the sky blue?"):
+        print(piece.text, end="")
+"""
+
+from __future__ import annotations
+
+import mimetypes
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, cast
+
+import grpc
+from grpc_status import rpc_status
+
+from cluster.errors import NotFound, error_from_status
+from protos.gemmacluster.v1 import (
+    content_pb2,
+    generation_pb2,
+    generation_pb2_grpc,
+    model_pb2,
+    model_pb2_grpc,
+    session_pb2,
+    session_pb2_grpc,
+)
+
+DEFAULT_ADDRESS = "127.0.0.1:50051"
+_MAX_MESSAGE_BYTES = 2**31 - 1
+Message = str | content_pb2.Content | Sequence[content_pb2.Content]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A piece of a streamed answer: its text, and the whole message for what else it holds."""
+
+    text: str
+    response: generation_pb2.StreamGenerateResponse
+
+
+class Client:
+    """Talks to one gateway. Safe to share between threads. Raises the errors of `cluster.errors`, or grpc.RpcError
+    for what never reached the gateway."""
+
+    def __init__(self, address: str = DEFAULT_ADDRESS, *, timeout_s: float | None = None) -> None:
+        """`timeout_s` is the deadline of each call, None for none."""
+        self._timeout_s = timeout_s
+        options = [
+            ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
+            ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
+        ]
+        self._channel = grpc.insecure_channel(address, options=options)
+        self._generation = generation_pb2_grpc.GenerationServiceStub(self._channel)
+        self._sessions = session_pb2_grpc.SessionServiceStub(self._channel)
+        self._models = model_pb2_grpc.ModelServiceStub(self._channel)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the connection and all that runs on it."""
+        self._channel.close()
+
+    def stream(self, message: Message, **options: Any) -> Generator[Piece, None, None]:
+        """Streams an answer. Leaving the loop early, or closing the iterator, cancels it. Options: see `request`."""
+        wrapped = generation_pb2.StreamGenerateRequest(request=request(message, **options))
+        with closing(self.raw_stream(wrapped)) as responses:
+            for response in responses:
+                yield Piece("".join(part.text for part in response.content.parts), response)
+
+    def raw_stream(
+        self, wrapped: generation_pb2.StreamGenerateRequest
+    ) -> Generator[generation_pb2.StreamGenerateResponse, None, None]:
+        """The same for a request made by hand. Closing the generator cancels the call."""
+        call = self._generation.StreamGenerate(wrapped, timeout=self._timeout_s)
+        try:
+            with _our_errors():
+                yield from call
+        finally:
+            call.cancel()
+
+    def generate(self, message: Message, **options: Any) -> generation_pb2.GenerateResponse:
+        """The whole answer at once. Options: see `request`."""
+        return self.raw_generate(request(message, **options))
+
+    def raw_generate(self, message: generation_pb2.GenerateRequest) -> generation_pb2.GenerateResponse:
+        """The same for a request made by hand."""
+        with _our_errors():
+            return self._generation.Generate(message, timeout=self._timeout_s)
+
+    def route(self, message: Message, **options: Any) -> generation_pb2.RouteResponse:
+        """Which variant would answer, and why. Options: see `request`."""
+        with _our_errors():
+            wrapped = generation_pb2.RouteRequest(request=request(message, **options))
+            return self._generation.Route(wrapped, timeout=self._timeout_s)
+
+    def count_tokens(self, message: Message, **options: Any) -> generation_pb2.CountTokensResponse:
+        """The tokens of a prompt. Options: see `request`."""
+        with _our_errors():
+            wrapped = generation_pb2.CountTokensRequest(request=request(message, **options))
+            return self._generation.CountTokens(wrapped, timeout=self._timeout_s)
+
+    def models(self) -> list[model_pb2.Model]:
+        """The variants, smallest first."""
+        with _our_errors():
+            return list(self._models.ListModels(model_pb2.ListModelsRequest(), timeout=self._timeout_s).models)
+
+    def create_session(self, session_id: str = "", *, system: str | None = None) -> session_pb2.Session:
+        """Makes a session; without an id, the server picks one."""
+        message = session_pb2.CreateSessionRequest(session_id=session_id)
+        if system is not None:
+            message.system_instruction.CopyFrom(text_content(system, content_pb2.ROLE_SYSTEM))
+        with _our_errors():
+            return self._sessions.CreateSession(message, timeout=self._timeout_s).session
+
+    def get_session(self, session_id: str) -> session_pb2.GetSessionResponse:
+        """A session and its contents."""
+        message = session_pb2.GetSessionRequest(session_id=session_id, include_contents=True)
+        with _our_errors():
+            return self._sessions.GetSession(message, timeout=self._timeout_s)
+
+    def ensure_session(self, session_id: str) -> session_pb2.Session:
+        """The session of that id, made now if there is none."""
+        try:
+            return self.get_session(session_id).session
+        except NotFound:
+            return self.create_session(session_id)
+
+    def delete_session(self, session_id: str) -> None:
+        """Forgets a session."""
+        with _our_errors():
+            self._sessions.DeleteSession(session_pb2.DeleteSessionRequest(session_id=session_id))
+
+
+def request(
+    message: Message,
+    *,
+    model: str = "auto",
+    session: str = "",
+    system: str | None = None,
+    media: Sequence[str | Path] = (),
+    allowed_variants: Sequence[str] = (),
+    preference: str = "",
+    **generation_config: Any,
+) -> generation_pb2.GenerateRequest:
+    """A GenerateRequest from plain values. `media` are files put before the text; `preference` is fast, balanced or
+    best; the rest are the fields of GenerationConfig (`max_output_tokens`, `temperature`, `seed`, …)."""
+    built = generation_pb2.GenerateRequest(
+        model=model,
+        session_id=session,
+        contents=_contents(message, media),
+        generation_config=generation_pb2.GenerationConfig(**generation_config),
+    )
+    if system is not None:
+        built.system_instruction.CopyFrom(text_content(system, content_pb2.ROLE_SYSTEM))
+    built.routing.allowed_variants.extend(allowed_variants)
+    if preference:
+        built.routing.preference = getattr(generation_pb2, f"ROUTING_PREFERENCE_{preference.upper()}")
+    return built
+
+
+def text_content(text: str, role: content_pb2.Role = content_pb2.ROLE_USER) -> content_pb2.Content:
+    """A turn of text."""
+    return content_pb2.Content(role=role, parts=[content_pb2.Part(text=text)])
+
+
+def media_part(path: str | Path) -> content_pb2.Part:
+    """A file as a part; its media type is told by its name."""
+    mime_type = mimetypes.guess_type(str(path))[0] or "application/octet-stream"
+    blob = content_pb2.Blob(mime_type=mime_type, data=Path(path).read_bytes())
+    return content_pb2.Part(inline_data=blob)
+
+
+def _contents(message: Message, media: Sequence[str | Path]) -> list[content_pb2.Content]:
+    if isinstance(message, str):
+        parts = [*map(media_part, media), content_pb2.Part(text=message)]
+        return [content_pb2.Content(role=content_pb2.ROLE_USER, parts=parts)]
+    if isinstance(message, content_pb2.Content):
+        return [message]
+    return list(message)
+
+
+@contextmanager
+def _our_errors() -> Iterator[None]:
+    """Turns the server's statuses back into the errors that made them."""
+    try:
+        yield
+    except grpc.RpcError as error:
+        status = rpc_status.from_call(cast(grpc.Call, error))
+        ours = error_from_status(status) if status is not None else None
+        if ours is None:
+            raise
+        raise ours from error

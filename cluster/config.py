@@ -1,0 +1,192 @@
+"""The configuration file: YAML through pydantic, every field described, validated before anything starts."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+VARIANT_NAMES = ("e2b", "e4b", "26b-a4b", "31b")
+_FAMILIES = {
+    "tiny": {name: f"tiny:{name}" for name in VARIANT_NAMES},
+    "gemma-4": {
+        "e2b": "google/gemma-4-E2B-it",
+        "e4b": "google/gemma-4-E4B-it",
+        "26b-a4b": "google/gemma-4-26B-A4B-it",
+        "31b": "google/gemma-4-31B-it",
+    },
+}
+
+
+class ConfigError(ValueError):
+    """The configuration file cannot be used; the message says where and why."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class GatewayConfig(_Section):
+    """The gRPC server in front."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for all interfaces.")
+    port: int = Field(50051, ge=1, le=65535, description="TCP port of the gRPC server.")
+    replicas: int = Field(1, ge=1, description="Gateways, at most one a node.")
+    max_message_mb: int = Field(64, ge=1, le=2047, description="Largest message in either direction, MiB.")
+    max_concurrent_requests: int = Field(1024, ge=1, description="Requests in flight; more are refused.")
+    num_cpus: float = Field(0.1, ge=0, description="CPUs that Ray reserves for a gateway.")
+    reflection: bool = Field(True, description="Serve gRPC reflection.")
+
+
+class SessionsConfig(_Section):
+    """Conversations in Redis."""
+
+    redis_url: str | None = Field(
+        None, description="redis:// URL. Default: $REDIS_URL, else `up` starts an embedded Valkey server."
+    )
+    ttl_s: int = Field(24 * 3600, ge=1, description="Seconds a session lives after its last use.")
+    timeout_s: float = Field(2.0, gt=0, description="Longest wait for Redis before UNAVAILABLE, seconds.")
+    max_session_mb: int = Field(64, ge=1, description="Largest conversation, media included, MiB.")
+
+
+class ReplicasConfig(_Section):
+    """How many replicas of a variant."""
+
+    min: int = Field(1, ge=0, description="Least replicas.")
+    max: int = Field(1, ge=1, description="Most replicas.")
+    target_ongoing_requests: float = Field(8, gt=0, description="Requests a replica should have in flight.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> ReplicasConfig:
+        if self.min > self.max:
+            raise ValueError(f"min ({self.min}) is above max ({self.max})")
+        return self
+
+
+class VariantConfig(_Section):
+    """One variant: its checkpoint, its engine, its replicas."""
+
+    checkpoint: str | None = Field(
+        None,
+        description="Folder, Hugging Face repository, or tiny:<variant>. Default: the family's.",
+    )
+    engine: Literal["native", "echo"] = Field("native", description="What runs it.")
+    replicas: ReplicasConfig = Field(default_factory=lambda: ReplicasConfig())
+    max_batch_size: int = Field(16, ge=1, description="Sequences that one replica decodes together.")
+    max_queued_requests: int = Field(64, ge=0, description="Requests that may wait in a replica.")
+    max_context_tokens: int | None = Field(
+        None, ge=16, description="Prompt and output together. Default: the checkpoint's, at most 32768."
+    )
+    max_output_tokens: int | None = Field(None, ge=1, description="Most output of a request. Default: context.")
+    num_threads: int | None = Field(None, ge=1, description="CPU threads of the engine. Default: all cores.")
+    num_cpus: float = Field(0.1, ge=0, description="CPUs that Ray reserves for a replica.")
+    num_gpus: float = Field(0, ge=0, description="GPUs that Ray reserves for a replica.")
+    dtype: Literal["auto", "float32", "bfloat16"] = Field("auto", description="Weights in memory.")
+    cost: float | None = Field(None, ge=0, description="Units per 1,000 tokens. Default: active parameters, billions.")
+    echo_delay_ms: float = Field(0, ge=0, description="Echo engine only: milliseconds between tokens.")
+
+
+class SizeClass(_Section):
+    """A row of the size table: requests up to these limits prefer these variants."""
+
+    name: str = Field(description="Shown to callers in the routing reason.")
+    max_prompt_tokens: int | None = Field(None, ge=1, description="Prompt up to this. Default: any.")
+    max_output_tokens: int | None = Field(None, ge=1, description="Output asked for up to this. Default: any.")
+    thinking: bool | None = Field(None, description="Only with, or only without, thinking. Default: both.")
+    prefer: list[str] = Field(min_length=1, description="Variants, best first.")
+
+
+class RoutingPolicy(_Section):
+    """How a variant is chosen among those that can take a request."""
+
+    size_classes: list[SizeClass] = Field(
+        default_factory=lambda: [
+            SizeClass(
+                name="small",
+                max_prompt_tokens=512,
+                max_output_tokens=256,
+                thinking=False,
+                prefer=["e2b", "e4b"],
+            ),
+            SizeClass(
+                name="medium",
+                max_prompt_tokens=4096,
+                max_output_tokens=1024,
+                thinking=False,
+                prefer=["e4b", "26b-a4b"],
+            ),
+            SizeClass(name="large", max_prompt_tokens=32768, prefer=["26b-a4b", "31b"]),
+            SizeClass(name="huge", prefer=["31b", "26b-a4b"]),
+        ],
+        description="First row that fits wins, for the balanced preference.",
+    )
+    overload_queue: int = Field(
+        32,
+        ge=1,
+        description="A variant with this many requests waiting per replica yields to the next candidate.",
+    )
+    sticky_sessions: bool = Field(True, description="A session stays on its variant while that can take it.")
+
+
+class ClusterConfig(_Section):
+    """The whole configuration."""
+
+    family: str = Field("tiny", description="tiny, gemma-4, or a folder with one checkpoint folder a variant.")
+    gateway: GatewayConfig = Field(default_factory=lambda: GatewayConfig())
+    sessions: SessionsConfig = Field(default_factory=lambda: SessionsConfig())
+    routing: RoutingPolicy = Field(default_factory=lambda: RoutingPolicy())
+    variants: dict[str, VariantConfig] = Field(
+        default_factory=lambda: {name: VariantConfig() for name in VARIANT_NAMES},
+        description="Variants to serve, smallest first.",
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> ClusterConfig:
+        if not self.variants:
+            raise ValueError("variants: name at least one of " + ", ".join(VARIANT_NAMES))
+        for name in self.variants:
+            self.checkpoint_of(name)
+        return self
+
+    def checkpoint_of(self, variant: str) -> str:
+        """Where the variant's checkpoint is. Raises ValueError when neither variant nor family says."""
+        explicit = self.variants[variant].checkpoint
+        if explicit is not None:
+            return explicit
+        if self.family in _FAMILIES:
+            if variant not in _FAMILIES[self.family]:
+                raise ValueError(f"variants.{variant}: the {self.family} family has no such variant; give a checkpoint")
+            return _FAMILIES[self.family][variant]
+        return str(Path(self.family) / variant)
+
+    @property
+    def redis_url(self) -> str | None:
+        """The Redis to use, from the file or $REDIS_URL."""
+        return self.sessions.redis_url or os.environ.get("REDIS_URL") or None
+
+
+def load_config(path: str | Path | None) -> ClusterConfig:
+    """Reads a YAML file; None gives the defaults. Raises ConfigError that names the field."""
+    if path is None:
+        return ClusterConfig()
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        return parse_config(yaml.safe_load(text) or {})
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not YAML: {error}") from error
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def parse_config(data: Any) -> ClusterConfig:
+    """Validates already-read data. Raises ConfigError that names each bad field."""
+    try:
+        return ClusterConfig.model_validate(data)
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, item['loc'])) or 'config'}: {item['msg']}" for item in error.errors()]
+        raise ConfigError("; ".join(problems)) from error

@@ -1,0 +1,1 @@
+"""Engines: what turns prompt tokens into answer tokens on a replica."""

@@ -1,0 +1,74 @@
+"""The one interface behind which every engine runs."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from enum import Enum
+
+from model.runtime.sampling import SamplingParams
+
+
+class FinishReason(Enum):
+    """Why generation ended."""
+
+    STOP = "stop"
+    LENGTH = "length"
+
+
+@dataclass(frozen=True)
+class EngineRequest:
+    """What an engine is asked: the whole prompt as token ids, and how to sample."""
+
+    request_id: str
+    prompt_token_ids: list[int]
+    sampling: SamplingParams
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOutput:
+    """What became ready since the last output: text and the number of tokens it took."""
+
+    text: str
+    token_count: int
+    finish_reason: FinishReason | None = None
+    cached_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class EngineLoad:
+    """How busy an engine is."""
+
+    running: int = 0
+    waiting: int = 0
+    kv_tokens: int = 0
+    kv_capacity_tokens: int = 0
+    details: dict[str, float] = field(default_factory=dict)
+
+
+class Engine(ABC):
+    """Generates for many requests at once."""
+
+    @abstractmethod
+    async def start(self) -> None:
+        """Loads weights and gets ready. Raises when the checkpoint cannot be loaded."""
+
+    @abstractmethod
+    def generate(self, request: EngineRequest) -> AsyncGenerator[EngineOutput, None]:
+        """Yields outputs until one has a finish reason. Closing the generator frees the request's slot.
+
+        Raises `cluster.errors.Overloaded` when the engine's queue is full.
+        """
+
+    @abstractmethod
+    def load(self) -> EngineLoad:
+        """How busy the engine is right now."""
+
+    @abstractmethod
+    async def check_health(self) -> None:
+        """Raises when the engine cannot serve any more."""
+
+    @abstractmethod
+    async def stop(self) -> None:
+        """Ends all requests and frees everything."""

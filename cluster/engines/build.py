@@ -1,0 +1,22 @@
+"""Makes the engine that a variant's configuration names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cluster.config import VariantConfig
+from cluster.engines.base import Engine
+
+
+def build_engine(checkpoint: Path, config: VariantConfig, context_tokens: int) -> Engine:
+    """The engine, not started. Engines are imported here, so that echo needs no torch."""
+    if config.engine == "echo":
+        from cluster.engines.echo import EchoEngine
+        from model.tokenizer import Tokenizer
+
+        limit = config.max_batch_size + config.max_queued_requests
+        tokenizer = Tokenizer.from_checkpoint(checkpoint)
+        return EchoEngine(tokenizer, delay_s=config.echo_delay_ms / 1000, max_running=limit)
+    from cluster.engines.native import NativeEngine
+
+    return NativeEngine(checkpoint, config, context_tokens)

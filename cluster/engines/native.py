@@ -1,0 +1,119 @@
+"""Our own torch runtime behind the engine interface: a thread steps the model, asyncio streams what it makes."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import torch
+
+from cluster.config import VariantConfig
+from cluster.engines.base import Engine, EngineLoad, EngineOutput, EngineRequest, FinishReason
+from cluster.errors import ClusterError, Overloaded, Unavailable
+from model.config import ModelConfig
+from model.runtime.config import RuntimeConfig
+from model.runtime.loop import EngineLoop
+from model.runtime.output import TokenOutput
+from model.runtime.scheduler import QueueFullError
+from model.tokenizer import Tokenizer
+from model.weights import load_model
+
+_DTYPES = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16}
+_FINISH_REASONS = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH}
+
+
+class NativeEngine(Engine):
+    """Runs a checkpoint with `model.runtime`."""
+
+    def __init__(self, checkpoint: Path, config: VariantConfig, context_tokens: int) -> None:
+        self._checkpoint = checkpoint
+        self._config = config
+        self._context_tokens = context_tokens
+        self._loop: EngineLoop | None = None
+        self._numbers = itertools.count()
+
+    async def start(self) -> None:
+        """Loads the weights off the event loop, so that health checks go on."""
+        self._loop = await asyncio.to_thread(self._start_loop)
+
+    def _start_loop(self) -> EngineLoop:
+        config = RuntimeConfig(
+            max_batch_size=self._config.max_batch_size,
+            max_context=self._context_tokens,
+            max_waiting=max(1, self._config.max_queued_requests),
+            num_threads=self._config.num_threads,
+        )
+        model = load_model(self._checkpoint, dtype=_DTYPES[self._config.dtype])
+        tokenizer = Tokenizer.from_checkpoint(self._checkpoint)
+        stops = ModelConfig.from_checkpoint(self._checkpoint).eos_token_ids
+        return EngineLoop(model, tokenizer, config, eos_token_ids=stops)
+
+    async def generate(self, request: EngineRequest) -> AsyncGenerator[EngineOutput, None]:
+        """Streams what the engine thread makes; closing it aborts the request."""
+        loop, outputs = self._started(), _Outputs()
+        # Callers may retry with the same request_id while the first try still ends.
+        key = f"{request.request_id}#{next(self._numbers)}"
+        try:
+            loop.submit(key, request.prompt_token_ids, request.sampling, outputs.put)
+        except QueueFullError as error:
+            raise Overloaded(str(error)) from error
+        is_finished = False
+        try:
+            while not is_finished:
+                for output in await outputs.take():
+                    is_finished = output.finish_reason is not None
+                    yield _translate(output)
+        finally:
+            if not is_finished:
+                loop.abort(key)
+
+    def load(self) -> EngineLoad:
+        stats = self._started().stats()
+        return EngineLoad(stats.running, stats.waiting, stats.kv_tokens_used, stats.kv_tokens_capacity)
+
+    async def check_health(self) -> None:
+        """Raises when the engine thread has died."""
+        if not self._started().is_alive:
+            raise ClusterError("the engine's thread has died")
+
+    async def stop(self) -> None:
+        if self._loop is not None:
+            await asyncio.to_thread(self._loop.stop)
+
+    def _started(self) -> EngineLoop:
+        if self._loop is None:
+            raise Unavailable("the engine is still loading")
+        return self._loop
+
+
+class _Outputs:
+    """Carries outputs from the engine thread to the event loop; wakes the loop once for many."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._ready = asyncio.Event()
+        self._items: list[TokenOutput] = []
+
+    def put(self, output: TokenOutput) -> None:
+        """Called on the engine thread. A closed event loop means nobody listens any more."""
+        self._items.append(output)
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._ready.set)
+
+    async def take(self) -> list[TokenOutput]:
+        """Waits for at least one output; list.append and the swap are atomic under the GIL."""
+        await self._ready.wait()
+        self._ready.clear()
+        items, self._items = self._items, []
+        return items
+
+
+def _translate(output: TokenOutput) -> EngineOutput:
+    if output.error is not None:
+        raise ClusterError(f"the engine failed on this request: {output.error}") from output.error
+    if output.finish_reason == "abort":
+        raise Unavailable("the engine was stopped while it answered")
+    reason = _FINISH_REASONS[output.finish_reason] if output.finish_reason else None
+    return EngineOutput(output.text, len(output.token_ids), reason)

@@ -1,0 +1,97 @@
+"""The gateway as a Ray Serve deployment: one a node, stateless; all that must outlive it is in Redis."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import ray
+from ray.serve.handle import DeploymentHandle
+
+from cluster.capabilities import Capabilities, read_capabilities
+from cluster.checkpoints import resolve_checkpoint
+from cluster.codec import Codec
+from cluster.config import ClusterConfig, parse_config
+from cluster.gateway.admin import AdminServicer
+from cluster.gateway.edge import Edge
+from cluster.gateway.generation import GenerationServicer
+from cluster.gateway.models import ModelServicer
+from cluster.gateway.server import ADMIN, GENERATION, MODELS, SESSIONS, GrpcServer
+from cluster.gateway.sessions import SessionServicer
+from cluster.loads import LoadMonitor
+from cluster.prompt import PromptBuilder
+from cluster.replicas import Replicas
+from cluster.router import RoutedVariant, Router
+from cluster.sessions.store import SessionStore
+
+DRAIN_GRACE_S = 15.0
+_HEALTH_PERIOD_S = 0.2
+
+
+class Gateway:
+    """Wires the parts together and keeps the server's health true."""
+
+    async def __init__(  # type: ignore[misc]
+        self, config: dict[str, Any], redis_url: str, app_name: str, handles: dict[str, DeploymentHandle[Any]]
+    ) -> None:
+        """Binds the port at once; health says SERVING when every variant that must have a replica has one."""
+        self._config = parse_config(config)
+        variants = await asyncio.to_thread(_read_variants, self._config)
+        replicas = {name: Replicas(name, handle) for name, handle in handles.items()}
+        self._loads = LoadMonitor(app_name, self._config.variants, replicas)
+        self._sessions = SessionStore(redis_url, self._config.sessions)
+        capabilities = {name: variant.capabilities for name, variant in variants.items()}
+        router = Router(variants, self._config.routing, self._loads)
+        codec = Codec(frozenset(variants))
+        self._server = GrpcServer(self._config.gateway, Edge(self._config.gateway.max_concurrent_requests))
+        await self._server.start(
+            {
+                GENERATION: GenerationServicer(codec, self._sessions, router, replicas),
+                SESSIONS: SessionServicer(self._sessions, frozenset(variants)),
+                ADMIN: AdminServicer(replicas),
+                MODELS: ModelServicer(capabilities, self._config.variants, self._loads),
+            }
+        )
+        self._tasks = [asyncio.create_task(self._loads.run()), asyncio.create_task(self._watch_health())]
+
+    async def _watch_health(self) -> None:
+        while True:
+            await self._server.set_serving(self._loads.is_ready)
+            await asyncio.sleep(_HEALTH_PERIOD_S)
+
+    async def is_serving(self) -> bool:
+        """What gRPC health says."""
+        return self._server.is_serving
+
+    async def address(self) -> str:
+        """Where this gateway listens: host:port, with this node's address where it listens on all."""
+        gateway = self._config.gateway
+        host = gateway.host
+        if host in ("0.0.0.0", "::", "[::]"):
+            host = str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
+        return f"{host}:{gateway.port}"
+
+    async def check_health(self) -> None:
+        """Called by Serve; raises when a background task has died."""
+        for task in self._tasks:
+            if task.done():
+                raise RuntimeError(f"the gateway's {task.get_coro()} has ended")
+
+    async def __del__(self) -> None:
+        """Called by Serve when the gateway is retired."""
+        if hasattr(self, "_tasks"):
+            for task in self._tasks:
+                task.cancel()
+            await self._server.stop(DRAIN_GRACE_S)
+            await self._sessions.close()
+
+
+def _read_variants(config: ClusterConfig) -> dict[str, RoutedVariant]:
+    return {name: _read_variant(config, name) for name in config.variants}
+
+
+def _read_variant(config: ClusterConfig, name: str) -> RoutedVariant:
+    checkpoint_name = config.checkpoint_of(name)
+    path = resolve_checkpoint(checkpoint_name, tokenizer_only=True)
+    capabilities: Capabilities = read_capabilities(name, config.variants[name], path, checkpoint_name)
+    return RoutedVariant(capabilities, PromptBuilder(path))

@@ -1,0 +1,171 @@
+"""GenerationService: parse, load the session, route, stream from a replica, store the turn, then say it is done."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
+from contextlib import aclosing
+from dataclasses import replace
+
+from cluster.codec import Codec
+from cluster.errors import InvalidRequest, SessionConflict
+from cluster.gateway import messages
+from cluster.gateway.handlers import Context
+from cluster.replicas import Replicas
+from cluster.request import ParsedRequest
+from cluster.router import Routed, Router
+from cluster.sessions.store import SessionRecord, SessionStore
+from protos.gemmacluster.internal.v1.replica_pb2 import ReplicaChunk, ReplicaResult
+from protos.gemmacluster.v1.content_pb2 import ROLE_MODEL, Content, Part
+from protos.gemmacluster.v1.generation_pb2 import (
+    CountTokensRequest,
+    CountTokensResponse,
+    GenerateRequest,
+    GenerateResponse,
+    RouteRequest,
+    RouteResponse,
+    StreamGenerateRequest,
+    StreamGenerateResponse,
+)
+
+
+class GenerationServicer:
+    """Answers GenerationService. Method names are those of the proto."""
+
+    def __init__(self, codec: Codec, sessions: SessionStore, router: Router, replicas: Mapping[str, Replicas]) -> None:
+        self._codec = codec
+        self._sessions = sessions
+        self._router = router
+        self._replicas = replicas
+
+    async def Generate(self, request: GenerateRequest, context: Context) -> GenerateResponse:
+        """The whole answer in one message."""
+        async with aclosing(self._answer(request, max_tokens_per_message=0)) as pieces:
+            # Serialised messages laid end to end parse as their merge (protobuf encoding, "last one wins").
+            merged = StreamGenerateResponse.FromString(b"".join([piece async for piece in pieces]))
+        return GenerateResponse(
+            content=_model_content("".join(part.text for part in merged.content.parts)),
+            finish_reason=merged.finish_reason,
+            routing=merged.routing,
+            usage=merged.usage,
+            session=merged.session if merged.HasField("session") else None,
+            request_id=merged.request_id,
+        )
+
+    async def StreamGenerate(self, request: StreamGenerateRequest, context: Context) -> AsyncGenerator[bytes, None]:
+        """The answer in pieces, each a serialised StreamGenerateResponse."""
+        limit = _max_tokens_per_message(request)
+        async with aclosing(self._answer(request.request, max_tokens_per_message=limit)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def CountTokens(self, request: CountTokensRequest, context: Context) -> CountTokensResponse:
+        """Counts on the variant asked for, else the session's, else the smallest."""
+        parsed, session = await self._load(request.request)
+        prompts = await self._router.prompts(parsed, _history(session))
+        pin = session.variant_pin if session else None
+        variant = parsed.model if parsed.model in prompts else pin if pin in prompts else next(iter(prompts))
+        prompt = prompts[variant]
+        return CountTokensResponse(
+            total_tokens=len(prompt.token_ids),
+            tokens_by_modality=messages.modality_tokens(prompt.tokens_by_modality),
+            variant=variant,
+        )
+
+    async def Route(self, request: RouteRequest, context: Context) -> RouteResponse:
+        """The choice that Generate would make now."""
+        routed = await self._route(*await self._load(request.request))
+        return RouteResponse(
+            routing=messages.routing_info(routed.decision),
+            prompt_tokens_by_modality=messages.modality_tokens(routed.prompt.tokens_by_modality),
+            max_output_tokens=routed.decision.max_output_tokens,
+        )
+
+    async def _answer(self, request: GenerateRequest, *, max_tokens_per_message: int) -> AsyncGenerator[bytes, None]:
+        """The path of a request. The last piece leaves only after the turn is stored."""
+        arrived = time.monotonic()
+        parsed, session = await self._load(request, touch=True)
+        if session is not None:
+            self._sessions.ensure_room(session, parsed.contents)
+        routed = await self._route(parsed, session)
+        replicas = self._replicas[routed.decision.variant]
+        async with aclosing(replicas.generate(routed.replica_request(max_tokens_per_message))) as chunks:
+            async for chunk in chunks:
+                header = _header(routed, chunk, arrived) if chunk.elapsed_ms else b""
+                trailer = await self._finish(routed, session, chunk.result) if chunk.HasField("result") else b""
+                for piece in _framed(header, chunk.responses, trailer):
+                    yield piece
+
+    async def _load(
+        self, request: GenerateRequest, *, touch: bool = False
+    ) -> tuple[ParsedRequest, SessionRecord | None]:
+        """The request checked, and its session. Raises SessionConflict when the caller's etag is old."""
+        parsed = await self._codec.parse(request)
+        if parsed.session_id is None:
+            return parsed, None
+        if parsed.system_instruction is not None:
+            message = "a session keeps the instruction of its creation; leave this out"
+            raise InvalidRequest.of("system_instruction", message)
+        session = await self._sessions.get(parsed.session_id, with_contents=True, touch=touch)
+        if parsed.session_etag not in (None, session.etag):
+            raise SessionConflict(
+                f"the session is at etag {session.etag}, not {parsed.session_etag}",
+                resource_type="Session",
+                resource_name=parsed.session_id,
+            )
+        return replace(parsed, system_instruction=session.system_instruction), session
+
+    async def _route(self, parsed: ParsedRequest, session: SessionRecord | None) -> Routed:
+        return await self._router.route(parsed, _history(session), session.variant_pin if session else None)
+
+    async def _finish(self, routed: Routed, session: SessionRecord | None, result: ReplicaResult) -> bytes:
+        """Stores the turn, and makes what the last message adds."""
+        trailer = StreamGenerateResponse(
+            finish_reason=result.finish_reason, usage=messages.usage(routed.prompt, result)
+        )
+        if session is not None:
+            contents = [*routed.request.contents, _model_content(result.text)]
+            record = await self._sessions.append_turn(
+                session.session_id,
+                etag=session.etag,
+                contents=contents,
+                variant=routed.decision.variant,
+                request_id=routed.request.request_id,
+            )
+            trailer.session.CopyFrom(messages.session_state(record))
+        return bytes(trailer.SerializeToString())
+
+
+def _header(routed: Routed, first: ReplicaChunk, arrived: float) -> bytes:
+    """What the first message adds."""
+    queue_ms = max(0.0, (time.monotonic() - arrived) * 1000 - first.elapsed_ms)
+    header = StreamGenerateResponse(
+        routing=messages.routing_info(routed.decision, queue_ms=queue_ms),
+        request_id=routed.request.request_id,
+    )
+    header.routing.cached_tokens = first.result.cached_tokens
+    return bytes(header.SerializeToString())
+
+
+def _framed(header: bytes, responses: Iterable[bytes], trailer: bytes) -> Iterator[bytes]:
+    """Adds header and trailer to the first and last of the replica's messages by laying their bytes end to end."""
+    pieces = list(responses)
+    pieces[0] = header + pieces[0]
+    pieces[-1] += trailer
+    return iter(pieces)
+
+
+def _history(session: SessionRecord | None) -> tuple[Content, ...]:
+    return (session.contents or ()) if session else ()
+
+
+def _model_content(text: str) -> Content:
+    return Content(role=ROLE_MODEL, parts=[Part(text=text)])
+
+
+def _max_tokens_per_message(request: StreamGenerateRequest) -> int:
+    if not request.HasField("max_tokens_per_message"):
+        return 0
+    if request.max_tokens_per_message < 1:
+        raise InvalidRequest.of("max_tokens_per_message", "must be at least 1")
+    return int(request.max_tokens_per_message)

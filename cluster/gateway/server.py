@@ -1,0 +1,84 @@
+"""Our own grpc.aio server: the services, standard health and reflection, limits and keepalive."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import grpc
+from google.protobuf.descriptor import ServiceDescriptor
+from grpc_health.v1 import _async as aio_health
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from cluster.config import GatewayConfig
+from cluster.gateway.edge import Edge
+from cluster.gateway.handlers import service_handler
+from protos.gemmacluster.v1 import admin_pb2, generation_pb2, model_pb2, session_pb2
+
+GENERATION = generation_pb2.DESCRIPTOR.services_by_name["GenerationService"]
+SESSIONS = session_pb2.DESCRIPTOR.services_by_name["SessionService"]
+MODELS = model_pb2.DESCRIPTOR.services_by_name["ModelService"]
+ADMIN = admin_pb2.DESCRIPTOR.services_by_name["AdminService"]
+SERVICES = (GENERATION, SESSIONS, MODELS, ADMIN)
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+class GrpcServer:
+    """Serves a servicer for each service; health is NOT_SERVING until told otherwise."""
+
+    def __init__(self, config: GatewayConfig, edge: Edge) -> None:
+        self._config = config
+        self._edge = edge
+        self._health = aio_health.HealthServicer()
+        self._is_serving: bool | None = None
+        # Twice the edge's limit: the edge answers what is over its own with details, this bounds even that.
+        self._server = grpc.aio.server(
+            options=_options(config), maximum_concurrent_rpcs=2 * config.max_concurrent_requests
+        )
+
+    async def start(self, servicers: Mapping[ServiceDescriptor, object]) -> None:
+        """Binds the port and answers. Raises RuntimeError when the port is taken."""
+        handlers = [service_handler(service, servicers.get(service), self._edge) for service in SERVICES]
+        self._server.add_generic_rpc_handlers(handlers)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        if self._config.reflection:
+            names = [service.full_name for service in SERVICES]
+            reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server)
+        self._server.add_insecure_port(f"{self._config.host}:{self._config.port}")
+        await self.set_serving(False)
+        await self._server.start()
+
+    @property
+    def is_serving(self) -> bool:
+        """What health says."""
+        return bool(self._is_serving)
+
+    async def set_serving(self, is_serving: bool) -> None:
+        """Sets the health of the server and of each service."""
+        if is_serving == self._is_serving:
+            return
+        self._is_serving = is_serving
+        status = SERVING if is_serving else NOT_SERVING
+        for name in ("", *(service.full_name for service in SERVICES)):
+            await self._health.set(name, status)
+
+    async def stop(self, grace_s: float) -> None:
+        """Says NOT_SERVING, refuses new RPCs, and gives the running ones `grace_s` seconds."""
+        await self._health.enter_graceful_shutdown()
+        self._edge.drain()
+        await self._server.stop(grace_s)
+
+
+def _options(config: GatewayConfig) -> list[tuple[str, int]]:
+    max_bytes = config.max_message_mb * 1024 * 1024
+    return [
+        ("grpc.max_receive_message_length", max_bytes),
+        ("grpc.max_send_message_length", max_bytes),
+        # A new gateway binds the port while the old one of the same node still drains.
+        ("grpc.so_reuseport", 1),
+        # A silent decode must not earn a client's keepalive pings a GOAWAY.
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+        ("grpc.http2.max_ping_strikes", 0),
+    ]

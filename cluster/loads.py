@@ -1,0 +1,80 @@
+"""How busy each variant is: replicas as the Serve controller sees them, requests as this gateway counts them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ray import serve
+from ray.serve._private.common import ReplicaState
+
+from cluster.config import VariantConfig
+from cluster.replicas import Replicas
+from cluster.routing import VariantLoad
+
+logger = logging.getLogger("gemma_cluster.loads")
+POLL_PERIOD_S = 1.0
+
+
+@dataclass(frozen=True)
+class ReplicaCount:
+    """Replicas of a variant."""
+
+    running: int = 0
+    target: int = 0
+
+
+class LoadMonitor:
+    """Asks the Serve controller once a second; between answers the last one holds."""
+
+    def __init__(self, app_name: str, variants: Mapping[str, VariantConfig], replicas: Mapping[str, Replicas]) -> None:
+        self._app_name = app_name
+        self._variants = variants
+        self._replicas = replicas
+        self._counts = {name: ReplicaCount() for name in variants}
+
+    def count(self, variant: str) -> ReplicaCount:
+        """Replicas of the variant, at most a second old."""
+        return self._counts[variant]
+
+    def loads(self) -> dict[str, VariantLoad]:
+        """The load of each variant, for routing. Waiting is what this gateway sent beyond the replicas' batches."""
+        return {name: self._load(name) for name in self._variants}
+
+    def _load(self, name: str) -> VariantLoad:
+        running, ongoing = self._counts[name].running, self._replicas[name].in_flight
+        batch = running * self._variants[name].max_batch_size
+        return VariantLoad(running_replicas=running, ongoing=ongoing, waiting=max(0, ongoing - batch))
+
+    @property
+    def is_ready(self) -> bool:
+        """True when every variant that must have a replica has one."""
+        return all(self._counts[name].running >= min(1, config.replicas.min) for name, config in self._variants.items())
+
+    async def refresh(self) -> None:
+        """Asks the controller now."""
+        self._counts = await asyncio.to_thread(self._read_counts)
+
+    async def run(self) -> None:
+        """Keeps the counts fresh for ever; a controller that is away for a while does no harm."""
+        while True:
+            try:
+                await self.refresh()
+            except Exception:
+                logger.warning("the Serve controller does not answer; replica counts are old", exc_info=True)
+            await asyncio.sleep(POLL_PERIOD_S)
+
+    def _read_counts(self) -> dict[str, ReplicaCount]:
+        app = serve.status().applications.get(self._app_name)
+        deployments = app.deployments if app else {}
+        return {
+            name: ReplicaCount(
+                running=deployments[name].replica_states.get(ReplicaState.RUNNING, 0),
+                target=sum(deployments[name].replica_states.values()),
+            )
+            if name in deployments
+            else ReplicaCount()
+            for name in self._variants
+        }

@@ -1,0 +1,69 @@
+"""The gateway's way to the replicas of one variant: a Serve handle over the gRPC transport, bytes both ways."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Any, cast
+
+from google.rpc import status_pb2
+from ray.exceptions import RayError
+from ray.serve.exceptions import (
+    BackPressureError,
+    DeploymentUnavailableError,
+    RayServeException,
+    ReplicaUnavailableError,
+)
+from ray.serve.handle import DeploymentHandle, DeploymentResponseGenerator
+
+from cluster.errors import ClusterError, Overloaded, Unavailable, error_from_status
+from protos.gemmacluster.internal.v1.replica_pb2 import ReplicaChunk, ReplicaLoadReport, ReplicaRequest
+
+
+class Replicas:
+    """Sends requests to whichever replica of a variant Serve picks, and counts those in flight from here."""
+
+    def __init__(self, variant: str, handle: DeploymentHandle[Any]) -> None:
+        self._variant = variant
+        self._unary_handle = handle.options(_by_reference=False)
+        self._handle = handle.options(stream=True, _by_reference=False)
+        self.in_flight = 0
+
+    async def generate(self, request: ReplicaRequest) -> AsyncGenerator[ReplicaChunk, None]:
+        """Streams a replica's chunks. Closing this, or cancelling the task that reads it, reaches the replica.
+
+        Raises the replica's own ClusterError, Overloaded for a full queue, Unavailable when the replica died.
+        """
+        self.in_flight += 1
+        stream = self._start(request)
+        try:
+            async for payload in stream:
+                chunk = ReplicaChunk.FromString(payload)
+                if chunk.error_status:
+                    raise _replica_error(chunk.error_status)
+                yield chunk
+        except (RayServeException, RayError) as error:
+            raise self._translate(error) from error
+        finally:
+            self.in_flight -= 1
+            stream.cancel()  # type: ignore[no-untyped-call]
+
+    async def loads(self, timeout_s: float) -> list[ReplicaLoadReport]:
+        """What each running replica is doing; replicas that do not answer in time are left out."""
+        response = self._unary_handle.broadcast("load")
+        results = await response.results_async(timeout_s=timeout_s, return_exceptions=True)
+        return [ReplicaLoadReport.FromString(result) for result in results if isinstance(result, bytes)]
+
+    def _start(self, request: ReplicaRequest) -> DeploymentResponseGenerator[Any]:
+        return cast(DeploymentResponseGenerator[Any], self._handle.generate.remote(request.SerializeToString()))
+
+    def _translate(self, error: Exception) -> ClusterError:
+        if isinstance(error, BackPressureError):
+            return Overloaded(f"all replicas of {self._variant} are busy and their queue is full")
+        if isinstance(error, (DeploymentUnavailableError, ReplicaUnavailableError)):
+            return Unavailable(f"no replica of {self._variant} is available", retry_after_s=5)
+        return Unavailable(f"the replica of {self._variant} that answered was lost; nothing was stored")
+
+
+def _replica_error(status: bytes) -> ClusterError:
+    parsed = status_pb2.Status.FromString(status)
+    return error_from_status(parsed) or ClusterError(parsed.message)

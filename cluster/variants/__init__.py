@@ -1,0 +1,1 @@
+"""Serve deployments that run the variants."""

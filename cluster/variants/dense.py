@@ -1,0 +1,88 @@
+"""A variant that fits one replica whole: Ray Serve scales it by making more of them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+from ray import serve
+
+from cluster.capabilities import read_capabilities
+from cluster.checkpoints import resolve_checkpoint
+from cluster.config import VariantConfig
+from cluster.engines.base import EngineRequest
+from cluster.engines.build import build_engine
+from cluster.errors import ClusterError
+from cluster.variants.packing import ChunkPacker, Pacer, ready_outputs
+from model.runtime.sampling import SamplingParams
+from protos.gemmacluster.internal.v1.replica_pb2 import (
+    ReplicaChunk,
+    ReplicaLoadReport,
+    ReplicaRequest,
+    ReplicaSampling,
+)
+
+
+class DenseVariant:
+    """One replica: an engine over one checkpoint. Speaks serialised internal messages."""
+
+    async def __init__(self, name: str, config: dict[str, Any], checkpoint_name: str) -> None:  # type: ignore[misc]
+        """Loads the checkpoint; Serve awaits it before the replica takes requests."""
+        variant_config = VariantConfig.model_validate(config)
+        checkpoint = resolve_checkpoint(checkpoint_name)
+        capabilities = read_capabilities(name, variant_config, checkpoint, checkpoint_name)
+        self._engine = build_engine(checkpoint, variant_config, capabilities.context_tokens)
+        await self._engine.start()
+        self._pacer = Pacer()
+
+    async def generate(self, payload: bytes) -> AsyncGenerator[bytes, None]:
+        """Takes a ReplicaRequest, yields ReplicaChunks. Cancelling it frees the engine's slot.
+
+        An error is the last chunk, so that its status and details reach the gateway whole.
+        """
+        request = ReplicaRequest.FromString(payload)
+        packer = ChunkPacker(request.max_tokens_per_message)
+        try:
+            outputs = self._engine.generate(_engine_request(request))
+            async with aclosing(ready_outputs(outputs, self._pacer)) as ready:
+                async for batch in ready:
+                    yield packer.pack(batch).SerializeToString()
+        except ClusterError as error:
+            yield ReplicaChunk(error_status=error.to_status().SerializeToString()).SerializeToString()
+
+    async def load(self) -> bytes:
+        """A ReplicaLoadReport."""
+        load = self._engine.load()
+        report = ReplicaLoadReport(
+            running=load.running,
+            waiting=load.waiting,
+            kv_tokens=load.kv_tokens,
+            kv_capacity_tokens=load.kv_capacity_tokens,
+            replica_id=serve.get_replica_context().replica_id.unique_id,
+        )
+        return bytes(report.SerializeToString())
+
+    async def check_health(self) -> None:
+        """Called by Serve; raises when the replica must be replaced."""
+        await self._engine.check_health()
+
+    async def __del__(self) -> None:
+        """Called by Serve when the replica is retired, after its requests have ended."""
+        if hasattr(self, "_engine"):
+            await self._engine.stop()
+
+
+def _engine_request(request: ReplicaRequest) -> EngineRequest:
+    return EngineRequest(request.request_id, list(request.prompt_token_ids), _sampling(request.sampling))
+
+
+def _sampling(sampling: ReplicaSampling) -> SamplingParams:
+    return SamplingParams(
+        max_tokens=sampling.max_tokens,
+        temperature=sampling.temperature,
+        top_k=sampling.top_k or None,
+        top_p=sampling.top_p if sampling.top_p < 1 else None,
+        seed=sampling.seed if sampling.HasField("seed") else None,
+        stop=tuple(sampling.stop),
+    )

@@ -1,0 +1,71 @@
+"""Token embeddings and per-layer embeddings (PLE): the second, small embedding that feeds every layer.
+
+Shapes: T tokens, V vocabulary, D hidden, L layers, P per-layer size.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from model.config import TextConfig
+from model.layers import Layer, Linear, RMSNorm, noise, scalar
+
+
+@lru_cache
+def _rounded(scale: float, dtype: torch.dtype) -> float:
+    """The scale as the model met it in training, rounded to the weights' type: 55.43 is 55.5 in bfloat16."""
+    return float(torch.tensor(scale, dtype=dtype, device="cpu"))
+
+
+class ScaledEmbedding(Layer):
+    """An embedding table whose rows come out multiplied by sqrt of their width (or of `scale_dim`)."""
+
+    def __init__(self, num_rows: int, dim: int, scale_dim: int | None = None) -> None:
+        super().__init__()
+        self.weight = noise(num_rows, dim)
+        self._scale: float = (scale_dim or dim) ** 0.5
+
+    def forward(self, tokens_T: Tensor) -> Tensor:
+        """Token ids [T] -> [T, dim]."""
+        return F.embedding(tokens_T, self.weight) * scalar(_rounded(self._scale, self.weight.dtype))
+
+
+class PerLayerEmbedding(Layer):
+    """Each layer's extra input: a table lookup by token id plus a projection of the token's embedding."""
+
+    def __init__(self, config: TextConfig) -> None:
+        super().__init__()
+        packed_size = config.num_layers * config.per_layer_size
+        self._shape = (config.num_layers, config.per_layer_size)
+        self._context_scale: float = config.hidden_size**-0.5
+        self.table = ScaledEmbedding(config.per_layer_vocab_size, packed_size, config.per_layer_size)
+        self.context = Linear(config.hidden_size, packed_size)
+        self.context_norm = RMSNorm(config.per_layer_size, config.rms_norm_eps)
+
+    def forward(self, tokens_T: Tensor, embedded_TD: Tensor) -> tuple[Tensor, ...]:
+        """One [T, P] per layer, for all layers at once."""
+        token_TLP = self.table(tokens_T).unflatten(-1, self._shape)
+        context_TLP = (self.context(embedded_TD) * scalar(self._context_scale)).unflatten(-1, self._shape)
+        mixed_TLP = (self.context_norm(context_TLP) + token_TLP) * scalar(2.0**-0.5)
+        inputs: tuple[Tensor, ...] = mixed_TLP.unbind(1)
+        return inputs
+
+
+class PerLayerInput(Layer):
+    """How a layer takes its extra input in: a gate from the hidden state, a projection back, a norm."""
+
+    def __init__(self, config: TextConfig) -> None:
+        super().__init__()
+        self.gate = Linear(config.hidden_size, config.per_layer_size)
+        self.projection = Linear(config.per_layer_size, config.hidden_size)
+        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+
+    def forward(self, x_TD: Tensor, per_layer_TP: Tensor) -> Tensor:
+        """What to add to x, [T, D]."""
+        gated_TP = F.gelu(self.gate(x_TD), approximate="tanh") * per_layer_TP
+        out_TD: Tensor = self.norm(self.projection(gated_TP))
+        return out_TD

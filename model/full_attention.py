@@ -1,0 +1,38 @@
+"""The plain KVCache that caches nothing: whole sequences, packed together, with an explicit mask.
+
+The reference that fast caches are tested against. Shapes: T tokens (asking), S tokens (asked), H query heads,
+K key/value heads, G = H/K query heads per key/value head, E head dimension.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class FullAttention:
+    """Serves one forward pass over sequences of the given lengths, laid one after another."""
+
+    def __init__(self, lengths: list[int]) -> None:
+        self._sequence_T = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
+        self._kv: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def attend(
+        self, layer: int, q_THE: Tensor, k_TKE: Tensor | None, v_TKE: Tensor | None, window: int | None
+    ) -> Tensor:
+        """See KVCache.attend."""
+        if k_TKE is not None and v_TKE is not None:
+            self._kv[layer] = (k_TKE, v_TKE)
+        k_SKE, v_SKE = self._kv[layer]
+        q_TKGE = q_THE.reshape(len(q_THE), k_SKE.shape[1], -1, q_THE.shape[2])
+        scores_KGTS = torch.einsum("tkge,ske->kgts", q_TKGE, k_SKE).float()
+        hidden_TS = ~self._visible(window).to(q_THE.device)
+        weights_KGTS = scores_KGTS.masked_fill(hidden_TS, -torch.inf).softmax(-1).type_as(q_THE)
+        return torch.einsum("kgts,ske->tkge", weights_KGTS, v_SKE).flatten(1, 2)
+
+    def _visible(self, window: int | None) -> Tensor:
+        """[T, S]: may token t see token s? Same sequence, not later, and inside the window."""
+        index_T = torch.arange(len(self._sequence_T))
+        distance_TS = index_T[:, None] - index_T[None, :]
+        visible_TS = (self._sequence_T[:, None] == self._sequence_T[None, :]) & (distance_TS >= 0)
+        return visible_TS if window is None else visible_TS & (distance_TS < window)

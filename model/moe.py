@@ -1,0 +1,139 @@
+"""Mixture of experts in three steps that stay apart: route, dispatch to experts, combine.
+
+`Dispatcher` is the seam where experts may live elsewhere; `LocalDispatcher` keeps them here.
+Shapes: T tokens, D hidden, X experts, K experts per token, F expert width, R = T*K rows sorted by expert,
+I and O input and output size of a weight.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.config import MoeConfig, TextConfig
+from model.layers import Layer, Linear, RMSNorm, gelu_gate, noise, rms_norm, scalar
+
+
+class Routing(NamedTuple):
+    """Each token's chosen experts and the weight of each, both [T, K]; weights are float32."""
+
+    experts_TK: Tensor
+    weights_TK: Tensor
+
+
+class Dispatched(NamedTuple):
+    """Rows sorted by expert: `ends_X` (int32) is where each expert's end, `order_R` where a row came from."""
+
+    rows_RD: Tensor
+    ends_X: Tensor
+    order_R: Tensor
+
+
+class Dispatcher(Protocol):
+    """Brings tokens to the experts they chose and their answers back."""
+
+    def dispatch(self, x_TD: Tensor, experts_TK: Tensor) -> Dispatched:
+        """One row per token and chosen expert, grouped by expert."""
+        ...
+
+    def combine(self, rows_RD: Tensor, dispatched: Dispatched, weights_TK: Tensor) -> Tensor:
+        """The weighted sum of each token's rows, [T, D]."""
+        ...
+
+
+class Router(Layer):
+    """Chooses experts from the un-normed residual: own norm, learned scale, softmax over all experts."""
+
+    def __init__(self, hidden_size: int, moe: MoeConfig, eps: float) -> None:
+        super().__init__()
+        self._top_k, self._eps = moe.top_k, eps
+        self._root: float = hidden_size**-0.5
+        self.scale = nn.Parameter(torch.ones(hidden_size))
+        self.projection = Linear(hidden_size, moe.num_experts)
+        self.per_expert_scale = nn.Parameter(torch.ones(moe.num_experts))
+
+    def forward(self, x_TD: Tensor) -> Routing:
+        """The top-k experts per token; their probabilities renormalised to 1, then scaled per expert."""
+        scores_TX = self.projection(rms_norm(x_TD, self.scale, self._eps) * scalar(self._root))
+        # A softmax over the chosen scores is the softmax over all, renormalised over the chosen.
+        chosen_TK, experts_TK = scores_TX.topk(self._top_k, dim=-1)
+        weights_TK = chosen_TK.softmax(-1, dtype=torch.float32)
+        return Routing(experts_TK, weights_TK * self.per_expert_scale[experts_TK])
+
+
+class LocalDispatcher:
+    """All experts are here: dispatching is a stable sort by expert."""
+
+    def __init__(self, num_experts: int) -> None:
+        self._num_experts = num_experts
+
+    def dispatch(self, x_TD: Tensor, experts_TK: Tensor) -> Dispatched:
+        """See Dispatcher."""
+        experts_R, order_R = experts_TK.flatten().sort(stable=True)
+        bounds_X = torch.arange(self._num_experts, device=x_TD.device)
+        ends_X = torch.searchsorted(experts_R, bounds_X, right=True, out_int32=True)
+        return Dispatched(x_TD[order_R // experts_TK.shape[1]], ends_X, order_R)
+
+    def combine(self, rows_RD: Tensor, dispatched: Dispatched, weights_TK: Tensor) -> Tensor:
+        """See Dispatcher."""
+        unsorted_RD = torch.empty_like(rows_RD)
+        unsorted_RD[dispatched.order_R] = rows_RD
+        by_token_TKD = unsorted_RD.view(*weights_TK.shape, rows_RD.shape[1])
+        return (by_token_TKD * weights_TK[..., None]).sum(1).type_as(rows_RD)
+
+
+class Experts(Layer):
+    """X gated MLPs, held as two packed weights, applied to rows sorted by expert."""
+
+    def __init__(self, hidden_size: int, num_experts: int, expert_size: int) -> None:
+        super().__init__()
+        self.gate_up = noise(num_experts, 2 * expert_size, hidden_size)
+        self.down = noise(num_experts, hidden_size, expert_size)
+
+    def forward(self, rows_RD: Tensor, ends_X: Tensor) -> Tensor:
+        """[R, D] -> [R, D], rows of expert x being ends_X[x-1] .. ends_X[x]."""
+        hidden_RF = gelu_gate(_grouped_linear(rows_RD, self.gate_up, ends_X))
+        return _grouped_linear(hidden_RF, self.down, ends_X)
+
+
+def _grouped_linear(rows_RI: Tensor, weight_XOI: Tensor, ends_X: Tensor) -> Tensor:
+    """Each group of rows through its own expert's weight, [R, I] -> [R, O]."""
+    # The grouped kernel asks for strides that are multiples of 16 bytes.
+    if rows_RI.shape[-1] * rows_RI.element_size() % 16 == 0:
+        return F.grouped_mm(rows_RI, weight_XOI.transpose(-2, -1), offs=ends_X)
+    return grouped_linear_by_loop(rows_RI, weight_XOI, ends_X)
+
+
+def grouped_linear_by_loop(rows_RI: Tensor, weight_XOI: Tensor, ends_X: Tensor) -> Tensor:
+    """The plain twin of the grouped kernel: one matmul per expert that has rows."""
+    out_RO = rows_RI.new_empty(len(rows_RI), weight_XOI.shape[1])
+    start = 0
+    for expert, end in enumerate(ends_X.tolist()):
+        if end > start:
+            out_RO[start:end] = F.linear(rows_RI[start:end], weight_XOI[expert])
+        start = end
+    return out_RO
+
+
+class MixtureOfExperts(Layer):
+    """The routed half of a MoE layer's feed-forward: router, experts, and the norms around them."""
+
+    def __init__(self, config: TextConfig, moe: MoeConfig) -> None:
+        super().__init__()
+        hidden_size, eps = config.hidden_size, config.rms_norm_eps
+        self.router = Router(hidden_size, moe, eps)
+        self.pre_norm = RMSNorm(hidden_size, eps)
+        self.experts = Experts(hidden_size, moe.num_experts, moe.expert_size)
+        self.post_norm = RMSNorm(hidden_size, eps)
+        self.dispatcher: Dispatcher = LocalDispatcher(moe.num_experts)
+
+    def forward(self, x_TD: Tensor) -> Tensor:
+        """[T, D] un-normed residual -> [T, D]."""
+        routing = self.router(x_TD)
+        dispatched = self.dispatcher.dispatch(self.pre_norm(x_TD), routing.experts_TK)
+        rows_RD = self.experts(dispatched.rows_RD, dispatched.ends_X)
+        out_TD: Tensor = self.post_norm(self.dispatcher.combine(rows_RD, dispatched, routing.weights_TK))
+        return out_TD

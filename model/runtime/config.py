@@ -1,0 +1,36 @@
+"""The limits a runtime works within."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class RuntimeConfig:
+    """Limits of one engine loop.
+
+    `max_context` bounds prompt plus answer of one sequence, in tokens; `max_waiting` bounds the queue before
+    `submit` refuses. A forward pass takes at most `prefill_tokens` prompt tokens, so decoding never stalls
+    for longer than that. `kv_token_budget` bounds the cache, as rows times tokens per row (None: 8192 tokens
+    in every row, and room for one `max_context`). `num_threads` is torch's, None leaves it alone.
+    """
+
+    max_batch_size: int = 8
+    max_context: int = 8192
+    max_waiting: int = 1024
+    prefill_tokens: int = 512
+    kv_token_budget: int | None = None
+    num_threads: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("max_batch_size", "max_context", "max_waiting", "prefill_tokens", "num_threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, not {value}")
+        if self.kv_tokens < self.max_context:
+            raise ValueError(f"kv_token_budget {self.kv_tokens} cannot hold max_context {self.max_context}")
+
+    @property
+    def kv_tokens(self) -> int:
+        """Upper bound of the cache, in tokens."""
+        if self.kv_token_budget is not None:
+            return self.kv_token_budget
+        return max(self.max_context, self.max_batch_size * min(self.max_context, 8192))

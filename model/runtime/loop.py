@@ -1,0 +1,247 @@
+"""The engine loop: one thread that serves all requests of one model, batched, until it is stopped."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import torch
+
+from model.config import ModelConfig
+from model.runtime.answer import Answer
+from model.runtime.config import RuntimeConfig
+from model.runtime.kv_cache import SlotCache
+from model.runtime.output import RuntimeStats, TokenOutput
+from model.runtime.runner import Runner
+from model.runtime.sampling import SamplingParams
+from model.runtime.scheduler import Plan, Scheduler
+from model.runtime.sequence import Sequence
+from model.tokenizer import Tokenizer
+from model.transformer import Transformer
+from model.weights import load_model
+
+logger = logging.getLogger(__name__)
+
+OnOutput = Callable[[TokenOutput], None]
+
+
+@dataclass(eq=False)
+class _Request:
+    sequence: Sequence
+    answer: Answer
+    on_output: OnOutput
+
+
+class EngineLoop:
+    """Takes requests from any thread, computes them together, and calls back from its own thread.
+
+    Every submitted request gets outputs until exactly one with a `finish_reason`. A callback must not block:
+    the next step waits for it. If a callback raises, its request is aborted.
+    """
+
+    def __init__(
+        self, model: Transformer, tokenizer: Tokenizer, config: RuntimeConfig, *, eos_token_ids: Iterable[int]
+    ) -> None:
+        limit = model.config.max_position_embeddings
+        if config.max_context > limit:
+            raise ValueError(f"max_context {config.max_context} is beyond the model's {limit}")
+        weight = next(model.parameters())
+        self._config = config
+        self._tokenizer = tokenizer
+        self._vocab_size = model.config.vocab_size
+        self._eos_ids = frozenset(eos_token_ids)
+        self._cache = SlotCache(model.config, config, weight.dtype, weight.device)
+        self._scheduler = Scheduler(config, self._cache)
+        self._runner = Runner(model, self._cache, weight.device)
+        # Guards everything below and the scheduler; never held while the model runs or a callback is called.
+        self._changed = threading.Condition()
+        self._requests: dict[str, _Request] = {}
+        self._aborted: list[_Request] = []
+        self._is_stopping = False
+        self._num_steps = self._num_prompt_tokens = self._num_generated_tokens = 0
+        self._thread = threading.Thread(target=self._run, name="engine-loop", daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def from_checkpoint(cls, path: Path, config: RuntimeConfig) -> Self:
+        """Loads model, tokenizer and stop tokens of a checkpoint folder."""
+        stops = ModelConfig.from_checkpoint(path).eos_token_ids
+        return cls(load_model(path), Tokenizer.from_checkpoint(path), config, eos_token_ids=stops)
+
+    def submit(
+        self, request_id: str, prompt_token_ids: Iterable[int], params: SamplingParams, on_output: OnOutput
+    ) -> None:
+        """Queues a request; its outputs go to `on_output`.
+
+        ValueError for an empty or too long prompt, unknown token ids or a request id in use; QueueFullError
+        if `max_waiting` requests wait; RuntimeError after `stop`.
+        """
+        sequence = Sequence(request_id, prompt_token_ids, params)
+        self._check(sequence)
+        answer = Answer(sequence, self._tokenizer, self._eos_ids, self._config.max_context)
+        with self._changed:
+            if self._is_stopping:
+                raise RuntimeError("the engine loop is stopped")
+            if request_id in self._requests:
+                raise ValueError(f"request id {request_id!r} is in use")
+            self._scheduler.add(sequence)
+            self._requests[request_id] = _Request(sequence, answer, on_output)
+            self._changed.notify()
+
+    def abort(self, request_id: str) -> None:
+        """Ends a request, waiting or running, within one step; nothing happens if it has ended already."""
+        with self._changed:
+            request = self._requests.get(request_id)
+            if request is not None:
+                self._mark_aborted(request)
+
+    def stop(self) -> None:
+        """Aborts all requests and ends the thread. May be called twice."""
+        with self._changed:
+            self._is_stopping = True
+            self._changed.notify()
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the loop's thread runs."""
+        return self._thread.is_alive()
+
+    def stats(self) -> RuntimeStats:
+        """A consistent picture of this moment."""
+        with self._changed:
+            scheduler = self._scheduler
+            return RuntimeStats(
+                running=len(scheduler.running),
+                waiting=len(scheduler.waiting),
+                kv_tokens_used=sum(sequence.num_cached for sequence in scheduler.running),
+                kv_tokens_capacity=self._config.kv_tokens,
+                kv_bytes=self._cache.num_bytes,
+                steps=self._num_steps,
+                prompt_tokens=self._num_prompt_tokens,
+                generated_tokens=self._num_generated_tokens,
+                preemptions=scheduler.num_preemptions,
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _check(self, sequence: Sequence) -> None:
+        limit = self._config.max_context
+        if not sequence.tokens:
+            raise ValueError("the prompt is empty")
+        if len(sequence.tokens) >= limit:
+            raise ValueError(f"the prompt's {len(sequence.tokens)} tokens leave no room in a context of {limit}")
+        if min(sequence.tokens) < 0 or max(sequence.tokens) >= self._vocab_size:
+            raise ValueError(f"token ids must be in 0..{self._vocab_size - 1}")
+
+    def _mark_aborted(self, request: _Request) -> None:
+        if not request.sequence.is_aborted:
+            request.sequence.is_aborted = True
+            self._aborted.append(request)
+            self._changed.notify()
+
+    def _run(self) -> None:
+        if self._config.num_threads is not None:
+            torch.set_num_threads(self._config.num_threads)
+        last_output: Callable[[Answer], TokenOutput] = Answer.abort
+        try:
+            while self._wait_for_work():
+                self._step()
+        except Exception as error:  # a defect of ours: nobody may be left waiting for it
+            logger.exception("the engine loop failed")
+            last_output = partial(Answer.fail, error=error)
+        with self._changed:
+            self._is_stopping = True
+            remaining = list(self._requests.values())
+        self._end(remaining, last_output)
+
+    def _wait_for_work(self) -> bool:
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_stopping or self._aborted or self._scheduler.has_work)
+            return not self._is_stopping
+
+    def _step(self) -> None:
+        """Drop, plan, run, deliver."""
+        with self._changed:
+            aborted, self._aborted = self._aborted, []
+        self._end(aborted, Answer.abort)
+        with self._changed:
+            plan = self._scheduler.schedule()
+        if plan.is_empty:
+            return
+        try:
+            tokens = self._runner.run(plan)
+        except Exception as error:
+            self._fail(plan, error)
+        else:
+            self._deliver(plan, tokens)
+
+    def _fail(self, plan: Plan, error: Exception) -> None:
+        """Ends what the failed pass was new to: prompts before running answers, which get another pass."""
+        logger.exception("a forward pass failed")
+        suspects = [chunk.sequence for chunk in plan.chunks] or plan.decodes
+        requests = [self._requests[sequence.request_id] for sequence in suspects]
+        self._end(requests, partial(Answer.fail, error=error))
+
+    def _deliver(self, plan: Plan, tokens: list[int]) -> None:
+        with self._changed:
+            drawing = plan.drawing  # before counting: a chunk is the last one only while it is pending
+            self._count(plan, len(tokens))
+            outputs = [self._accept(*pair) for pair in zip(drawing, tokens, strict=True)]
+            ended = [request for request, output in outputs if output.finish_reason is not None]
+            self._forget(ended)
+        for request, output in outputs:
+            self._call_back(request, output)
+
+    def _count(self, plan: Plan, num_drawn: int) -> None:
+        for sequence in plan.decodes:
+            sequence.num_cached += 1
+        for chunk in plan.chunks:
+            chunk.sequence.num_cached += chunk.size
+            self._num_prompt_tokens += chunk.size
+        self._num_steps += 1
+        self._num_generated_tokens += num_drawn
+
+    def _accept(self, sequence: Sequence, token_id: int) -> tuple[_Request, TokenOutput]:
+        sequence.tokens.append(token_id)
+        request = self._requests[sequence.request_id]
+        try:
+            return request, request.answer.accept(token_id)
+        except Exception as error:
+            logger.exception("an answer could not be read")
+            return request, request.answer.fail(error)
+
+    def _end(self, requests: list[_Request], last_output: Callable[[Answer], TokenOutput]) -> None:
+        """Frees the rows, then tells the callers."""
+        with self._changed:
+            live = [request for request in requests if self._is_live(request)]
+            self._forget(live)
+        for request in live:
+            self._call_back(request, last_output(request.answer))
+
+    def _is_live(self, request: _Request) -> bool:
+        return self._requests.get(request.sequence.request_id) is request
+
+    def _forget(self, requests: list[_Request]) -> None:
+        self._scheduler.remove([request.sequence for request in requests])
+        for request in requests:
+            del self._requests[request.sequence.request_id]
+
+    def _call_back(self, request: _Request, output: TokenOutput) -> None:
+        try:
+            request.on_output(output)
+        except Exception:
+            logger.exception("the callback of request %s failed", output.request_id)
+            if output.finish_reason is None:
+                self.abort(output.request_id)

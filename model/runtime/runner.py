@@ -1,0 +1,54 @@
+"""Runs one planned forward pass: packs its tokens, attends through the cache, draws the new tokens.
+
+Shapes: T tokens of the pass, N drawn tokens.
+"""
+
+import torch
+from torch import Tensor
+
+from model.attention import KVCache
+from model.runtime.kv_cache import SlotCache
+from model.runtime.sampler import sample
+from model.runtime.scheduler import Plan
+from model.runtime.step_attention import DecodeAttention, PrefillAttention, StepAttention
+from model.transformer import Transformer
+
+
+class Runner:
+    """The model and its cache. A pass that fails changes no sequence and may be planned again."""
+
+    def __init__(self, model: Transformer, cache: SlotCache, device: torch.device) -> None:
+        self._model = model
+        self._cache = cache
+        self._device = device
+
+    @torch.inference_mode()
+    def run(self, plan: Plan) -> list[int]:
+        """The new token of each sequence in `plan.drawing`. The caller then counts the tokens as cached."""
+        self._cache.reserve(*plan.room)
+        tokens = [sequence.tokens[-1] for sequence in plan.decodes]
+        positions = [sequence.num_cached for sequence in plan.decodes]
+        drawn_at = list(range(len(tokens)))
+        for sequence, _, size in plan.chunks:
+            start = sequence.num_cached
+            tokens += sequence.tokens[start : start + size]
+            positions += range(start, start + size)
+            if size == sequence.num_pending:
+                drawn_at.append(len(tokens) - 1)
+        positions_T = self._tensor(positions)
+        attention = self._attention(plan, positions, positions_T)
+        logits_NV = self._model(self._tensor(tokens), positions_T, attention, self._tensor(drawn_at))
+        return sample(logits_NV, plan.drawing)
+
+    def _attention(self, plan: Plan, positions: list[int], positions_T: Tensor) -> StepAttention:
+        parts: list[tuple[int, KVCache]] = []
+        if plan.decodes:
+            rows = len(plan.decodes)
+            parts.append((rows, DecodeAttention(self._cache, positions[:rows], positions_T[:rows])))
+        for sequence, row, size in plan.chunks:
+            prefill = PrefillAttention(self._cache, row, sequence.num_cached, size, self._device)
+            parts.append((size, prefill))
+        return StepAttention(parts)
+
+    def _tensor(self, numbers: list[int]) -> Tensor:
+        return torch.tensor(numbers, dtype=torch.int64, device=self._device)

@@ -1,0 +1,31 @@
+"""One request inside the runtime: its tokens so far and how many of them the cache holds."""
+
+import secrets
+from collections.abc import Iterable
+
+from model.runtime.sampling import SamplingParams
+
+
+class Sequence:
+    """Prompt and answer as one growing list of token ids.
+
+    The next forward pass computes `num_pending` tokens: the whole prompt at first (or everything again after
+    a preemption, which sets `num_cached` back to 0), then one at a time.
+    """
+
+    def __init__(self, request_id: str, prompt: Iterable[int], params: SamplingParams) -> None:
+        self.request_id = request_id
+        self.params = params
+        self.tokens = list(prompt)
+        self.prompt_length = len(self.tokens)
+        self.num_cached = 0
+        self.is_aborted = False
+        self.seed = secrets.randbits(64) if params.seed is None else params.seed
+
+    @property
+    def num_pending(self) -> int:
+        return len(self.tokens) - self.num_cached
+
+    @property
+    def num_generated(self) -> int:
+        return len(self.tokens) - self.prompt_length

@@ -1,0 +1,60 @@
+"""The Gemma 4 text decoder, all variants, driven by TextConfig.
+
+Shapes: T tokens of all sequences packed together, N of them whose logits are asked for, D hidden,
+V vocabulary, P per-layer size.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.attention import KVCache
+from model.block import Block
+from model.config import TextConfig
+from model.embeddings import PerLayerEmbedding, ScaledEmbedding
+from model.layers import Layer, Linear, RMSNorm, scalar
+from model.rope import RotaryEmbedding
+
+
+class Transformer(Layer):
+    """Tokens in, logits out. Everything but the cache's attention treats tokens one by one."""
+
+    def __init__(self, config: TextConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = ScaledEmbedding(config.vocab_size, config.hidden_size)
+        self.per_layer_embedding = PerLayerEmbedding(config) if config.per_layer_size else None
+        self.blocks = nn.ModuleList(Block(config, spec) for spec in config.layers)
+        self.final_norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.head = None if config.has_tied_embeddings else Linear(config.hidden_size, config.vocab_size)
+        self._rotary = {
+            kind: RotaryEmbedding(config.attention(kind).rope, config.attention(kind).head_dim)
+            for kind in sorted(set(config.layer_kinds))
+        }
+
+    def forward(
+        self, tokens_T: Tensor, positions_T: Tensor, cache: KVCache, logits_at_N: Tensor | None = None
+    ) -> Tensor:
+        """Logits, float32 and soft-capped: [N, V] at the indices `logits_at_N` into T, or [T, V] at all.
+
+        `tokens_T` and `positions_T` (place of each token in its own sequence) are int64.
+        """
+        x_TD = self.embedding(tokens_T)
+        per_layer = self._per_layer_inputs(tokens_T, x_TD)
+        angles = {kind: rotary(positions_T, x_TD.dtype) for kind, rotary in self._rotary.items()}
+        for block, kind, per_layer_TP in zip(self.blocks, self.config.layer_kinds, per_layer, strict=True):
+            x_TD = block(x_TD, angles[kind], cache, per_layer_TP)
+        return self._logits(x_TD if logits_at_N is None else x_TD[logits_at_N])
+
+    def _per_layer_inputs(self, tokens_T: Tensor, embedded_TD: Tensor) -> tuple[Tensor | None, ...]:
+        if self.per_layer_embedding is None:
+            return (None,) * len(self.blocks)
+        inputs: tuple[Tensor, ...] = self.per_layer_embedding(tokens_T, embedded_TD)
+        return inputs
+
+    def _logits(self, x_ND: Tensor) -> Tensor:
+        weight_VD = self.embedding.weight if self.head is None else self.head.weight
+        logits_NV = F.linear(self.final_norm(x_ND), weight_VD).float()
+        cap = self.config.final_logit_softcap
+        return logits_NV if cap is None else (logits_NV / scalar(cap)).tanh_().mul_(scalar(cap))

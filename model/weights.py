@@ -1,0 +1,182 @@
+"""Moves weights between Hugging Face checkpoints and Transformer, by the one mapping of model/weight_map.py."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from model.checkpoint import SINGLE_FILE, Checkpoint, CheckpointError
+from model.config import ModelConfig, TextConfig
+from model.transformer import Transformer
+from model.weight_map import HEAD, Piece, Pieces, num_active_parameters, num_parameters, weight_map
+
+__all__ = ["hf_tensors", "load_model", "num_active_parameters", "num_parameters", "save_checkpoint", "weight_map"]
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+# Where the text decoder sits: in a multimodal model, a text model, or either saved without its head.
+_PREFIXES = ("model.language_model.", "model.", "language_model.", "")
+_TOWERS = ("vision_tower.", "audio_tower.", "embed_vision.", "embed_audio.")
+_MAX_NAMED = 10
+
+
+def load_model(
+    path: Path,
+    *,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str = "cpu",
+    progress: Callable[[int, int], None] | None = None,
+) -> Transformer:
+    """The text decoder of a Hugging Face checkpoint folder, in eval mode and without gradients.
+
+    `dtype` None is the config's. `progress` gets (bytes loaded, bytes in all) after each weight. Weights are
+    copied one by one from the mapped files, so no second copy of the model is ever in memory.
+    CheckpointError if a file is missing or broken, or if a weight is missing, unknown or of the wrong shape.
+    """
+    config = ModelConfig.from_checkpoint(path)
+    dtype = dtype or _dtype(config.dtype)
+    checkpoint = Checkpoint(path)
+    try:
+        weights = weight_map(config.text, _find_prefix(checkpoint))
+        _check(checkpoint, config.text, weights)
+        with torch.device("meta"):
+            model = Transformer(config.text)
+        _fill(model, checkpoint, weights, dtype, torch.device(device), progress or (lambda _done, _total: None))
+    finally:
+        checkpoint.close()
+    return model.eval().requires_grad_(False)
+
+
+def _dtype(name: str) -> torch.dtype:
+    if name not in _DTYPES:
+        raise CheckpointError(f"dtype {name!r} of the config is not supported, only {sorted(_DTYPES)}")
+    return _DTYPES[name]
+
+
+def _find_prefix(checkpoint: Checkpoint) -> str:
+    for prefix in _PREFIXES:
+        if f"{prefix}embed_tokens.weight" in checkpoint.file_of:
+            return prefix
+    raise CheckpointError(f"{checkpoint.path} holds no text decoder: it has no embed_tokens.weight")
+
+
+def _check(checkpoint: Checkpoint, config: TextConfig, weights: Mapping[str, Pieces]) -> None:
+    pieces = [piece for group in weights.values() for piece in group]
+    wanted, present = {piece.name for piece in pieces}, set(checkpoint.file_of)
+    ignored = _ignored(config, _find_prefix(checkpoint))
+    unknown = {name for name in present - wanted if not name.startswith(ignored)}
+    wrong = [
+        f"{piece.name} is {list(checkpoint.shape(piece.name))}, expected {list(piece.shape)}"
+        for piece in pieces
+        if piece.name in present and checkpoint.shape(piece.name) != piece.shape
+    ]
+    problems = {
+        "missing weights": wanted - present,
+        "unknown weights": unknown,
+        "weights of the wrong shape": wrong,
+    }
+    reports = [_report(title, sorted(names)) for title, names in problems.items() if names]
+    if reports:
+        raise CheckpointError(f"{checkpoint.path}: {'; '.join(reports)}")
+
+
+def _ignored(config: TextConfig, prefix: str) -> tuple[str, ...]:
+    """Prefixes of weights that are known and not needed here.
+
+    The encoders; a stored copy of the tied head; and the key and value weights that published checkpoints
+    carry for layers which read another layer's.
+    """
+    towers = tuple(f"{root}{tower}" for root in ("model.", "") for tower in _TOWERS)
+    shared = tuple(
+        f"{prefix}layers.{spec.index}.self_attn.{name}."
+        for spec in config.layers
+        if spec.kv_source is not None
+        for name in ("k_proj", "v_proj", "k_norm", "v_norm")
+    )
+    return towers + shared + ((HEAD,) if config.has_tied_embeddings else ())
+
+
+def _report(title: str, names: list[str]) -> str:
+    more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
+    return f"{len(names)} {title}: {', '.join(names[:_MAX_NAMED])}{more}"
+
+
+@torch.no_grad()
+def _fill(
+    model: Transformer,
+    checkpoint: Checkpoint,
+    weights: Mapping[str, Pieces],
+    dtype: torch.dtype,
+    device: torch.device,
+    progress: Callable[[int, int], None],
+) -> None:
+    ours = model.state_dict()
+    total, done = sum(tensor.numel() for tensor in ours.values()) * dtype.itemsize, 0
+    for name, pieces in weights.items():
+        tensor = torch.empty(ours[name].shape, dtype=dtype, device=device)
+        for piece in pieces:
+            _view(tensor, piece).copy_(_read(checkpoint, piece.name))
+        _assign(model, name, tensor)
+        done += tensor.nbytes
+        progress(done, total)
+
+
+def _read(checkpoint: Checkpoint, name: str) -> Tensor:
+    try:
+        tensor = checkpoint.tensor(name)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{name} cannot be read: {error}") from error
+    if tensor.dtype not in _DTYPES.values():
+        raise CheckpointError(f"{name} is stored as {tensor.dtype}, expected one of {sorted(_DTYPES)}")
+    return tensor
+
+
+def _view(tensor: Tensor, piece: Piece) -> Tensor:
+    return tensor if piece.rows is None else tensor[piece.rows]
+
+
+def _assign(model: nn.Module, name: str, tensor: Tensor) -> None:
+    owner_name, _, leaf = name.rpartition(".")
+    owner = model.get_submodule(owner_name)
+    is_buffer = leaf in dict(owner.named_buffers(recurse=False))
+    setattr(owner, leaf, tensor if is_buffer else nn.Parameter(tensor, requires_grad=False))
+
+
+def hf_tensors(model: Transformer, prefix: str) -> dict[str, Tensor]:
+    """The model's weights under their Hugging Face names, fused ones split; views where possible.
+
+    ValueError if the rows of a per-head norm differ: a checkpoint stores one row for all heads.
+    """
+    ours = model.state_dict()
+    tensors = {}
+    for name, pieces in weight_map(model.config, prefix).items():
+        for piece in pieces:
+            view = _view(ours[name], piece)
+            tensors[piece.name] = view if view.shape == piece.shape else _single_row(view, name)
+    return tensors
+
+
+def _single_row(rows: Tensor, name: str) -> Tensor:
+    if not (rows == rows[0]).all():
+        raise ValueError(f"{name} differs between heads, which a checkpoint cannot store")
+    return rows[0]
+
+
+def save_checkpoint(
+    model: Transformer, config: ModelConfig, path: Path, extra_tensors: Mapping[str, Tensor] | None = None
+) -> None:
+    """Write config.json and model.safetensors, as transformers names and reads them, into the folder `path`.
+
+    With a vision or audio config the text weights go under "model.language_model."; `extra_tensors` (encoder
+    weights, say) are written beside them under the names given.
+    """
+    is_multimodal = config.modalities != {"text"}
+    tensors = hf_tensors(model, _PREFIXES[0] if is_multimodal else _PREFIXES[1]) | dict(extra_tensors or {})
+    path.mkdir(parents=True, exist_ok=True)
+    (path / "config.json").write_text(json.dumps(config.to_hf(), indent=2) + "\n", encoding="utf-8")
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path / SINGLE_FILE, {"format": "pt"})

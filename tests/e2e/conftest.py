@@ -1,0 +1,56 @@
+"""One cluster for all end-to-end tests: the four tiny variants on the native engine, and one echo variant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from cluster.client import Client
+from cluster.sessions.embedded import EmbeddedValkey
+from tests.e2e.up_process import UpProcess
+from tests.ports import free_port
+
+CONFIG = """
+gateway: {{port: {port}, max_message_mb: 16}}
+sessions: {{ttl_s: 600, timeout_s: 2}}
+variants:
+  e2b: {{max_context_tokens: 2048}}
+  e4b: {{max_context_tokens: 2048}}
+  26b-a4b: {{}}
+  31b: {{}}
+  echo: {{checkpoint: "tiny:e2b", engine: echo, cost: 99, echo_delay_ms: 5, max_batch_size: 4, max_queued_requests: 2}}
+"""
+
+
+@dataclass(frozen=True)
+class RunningCluster:
+    """What tests need of the cluster."""
+
+    address: str
+    valkey: EmbeddedValkey
+    output: list[str]
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster]:
+    """Runs `gemma-cluster up` with a Valkey of the tests' own, so that they can stop it."""
+    config: Path = tmp_path_factory.mktemp("e2e") / "config.yaml"
+    config.write_text(CONFIG.format(port=free_port()))
+    with EmbeddedValkey() as valkey:
+        process = UpProcess(["--config", str(config)], {"REDIS_URL": valkey.url})
+        try:
+            yield RunningCluster(process.wait_until_ready(), valkey, process.output)
+            assert process.stop() == 0
+            assert process.survivors() == []
+        finally:
+            process.kill()
+
+
+@pytest.fixture
+def client(cluster: RunningCluster) -> Iterator[Client]:
+    """A client whose calls may take a minute."""
+    with Client(cluster.address, timeout_s=60) as client:
+        yield client

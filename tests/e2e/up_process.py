@@ -1,0 +1,81 @@
+"""A `gemma-cluster up` process, as a user would start it."""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+
+import psutil
+
+READY = "gemma-cluster is ready on "
+START_S, STOP_S = 240.0, 90.0
+
+
+class UpProcess:
+    """Starts at once; `wait_until_ready` gives the address, `stop` sends Ctrl-C and waits."""
+
+    def __init__(self, arguments: Sequence[str], env: Mapping[str, str]) -> None:
+        self.output: list[str] = []
+        self._lines: queue.Queue[str | None] = queue.Queue()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "cluster.cli", "up", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "RAY_AUTH_MODE": "disabled", **env},
+            # A group of its own, so that Ctrl-C reaches all of it as a terminal's would.
+            start_new_session=True,
+        )
+        self._children: set[psutil.Process] = set()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self.output.append(line)
+            self._lines.put(line)
+        self._lines.put(None)
+
+    def wait_until_ready(self) -> str:
+        """The address of the ready line. Raises AssertionError with the output when it ends first."""
+        deadline = time.monotonic() + START_S
+        while True:
+            line = self._lines.get(timeout=max(0.1, deadline - time.monotonic()))
+            assert line is not None, f"`up` ended: {''.join(self.output)}"
+            if line.startswith(READY):
+                self._children = set(psutil.Process(self._process.pid).children(recursive=True))
+                return line.removeprefix(READY).split()[0]
+
+    def wait(self) -> int:
+        """The exit code, once it ends by itself."""
+        return self._process.wait(timeout=START_S)
+
+    def stop(self, number: signal.Signals = signal.SIGINT) -> int:
+        """Signals the whole process group, as a terminal does, and waits. The exit code."""
+        if self._process.poll() is None:
+            self._children |= set(psutil.Process(self._process.pid).children(recursive=True))
+            os.killpg(self._process.pid, number)
+        try:
+            return self._process.wait(timeout=STOP_S)
+        finally:
+            self.kill()
+
+    def survivors(self) -> list[str]:
+        """Processes it started that are still there 10 s after its end."""
+        _, alive = psutil.wait_procs(list(self._children), timeout=10)
+        return [" ".join(process.cmdline()) for process in alive if process.status() != psutil.STATUS_ZOMBIE]
+
+    def kill(self) -> None:
+        """Leaves nothing behind, whatever went wrong."""
+        for process in (*self._children, self._process):
+            if process.pid and psutil.pid_exists(process.pid):
+                try:
+                    process.kill()
+                except (psutil.NoSuchProcess, ProcessLookupError):
+                    continue
