@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import grpc
 import typer
@@ -35,15 +35,17 @@ Text = Annotated[str, typer.Argument(help="What to ask; - reads standard input."
 Address = Annotated[str, typer.Option(envvar="GEMMA_CLUSTER_ADDRESS", help="host:port of a gateway.")]
 ModelName = Annotated[str, typer.Option(help="auto, or a variant: e2b, e4b, 26b-a4b, 31b.")]
 Session = Annotated[str, typer.Option(help="Conversation to continue; made if there is none.")]
-Images = Annotated[list[Path], typer.Option("--image", help="Image file; may be repeated.", exists=True)]
-Audios = Annotated[list[Path], typer.Option("--audio", help="Audio file; may be repeated.", exists=True)]
-Videos = Annotated[list[Path], typer.Option("--video", help="Video file; may be repeated.", exists=True)]
+Images = Annotated[list[Path], typer.Option("--image", help="Image file; repeatable.", exists=True, dir_okay=False)]
+Audios = Annotated[list[Path], typer.Option("--audio", help="Audio file; repeatable.", exists=True, dir_okay=False)]
+Videos = Annotated[list[Path], typer.Option("--video", help="Video file; repeatable.", exists=True, dir_okay=False)]
 MaxTokens = Annotated[int | None, typer.Option("--max-tokens", help="Most tokens to generate.")]
 
 
 @app.command()
 def up(
-    config: Annotated[Path | None, typer.Option(help="YAML file; see config/ in the README.", exists=True)] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="YAML file; the README describes it.", exists=True, dir_okay=False)
+    ] = None,
     address: Annotated[str | None, typer.Option(help="Ray cluster to deploy onto. Default: start one here.")] = None,
     port: Annotated[int | None, typer.Option(help="gRPC port. Default: the configuration's, else 50051.")] = None,
 ) -> None:
@@ -75,7 +77,9 @@ def ask(
     config = {name: value for name, value in settings.items() if value is not None}
     with _client(address) as client:
         if session:
-            client.ensure_session(session)
+            kept = client.ensure_session(session, system=system).system_instruction
+            # The instructions stand in the session; the gateway refuses others.
+            system = None if system == "".join(part.text for part in kept.parts) else system
         pieces = client.stream(
             _read(text),
             model=model,
@@ -149,7 +153,12 @@ def _routing_line(routing: RoutingInfo) -> str:
 
 
 def _read(text: str) -> str:
-    return sys.stdin.read() if text == "-" else text
+    if text != "-":
+        return text
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError:
+        _fail("standard input is not UTF-8 text")
 
 
 @contextmanager
@@ -166,7 +175,7 @@ def _client(address: str) -> Iterator[Client]:
         _fail(f"{error.code().name}: {error.details()}")
 
 
-def _fail(message: str) -> None:
+def _fail(message: str) -> NoReturn:
     print(f"gemma-cluster: {message}", file=sys.stderr)
     raise SystemExit(1)
 

@@ -18,7 +18,7 @@ from typing import Any, cast
 import grpc
 from grpc_status import rpc_status
 
-from cluster.errors import NotFound, error_from_status
+from cluster.errors import AlreadyExists, InvalidRequest, error_from_status
 from protos.gemmacluster.v1 import (
     content_pb2,
     generation_pb2,
@@ -31,6 +31,21 @@ from protos.gemmacluster.v1 import (
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 _MAX_MESSAGE_BYTES = 2**31 - 1
+_PREFERENCES = {
+    "fast": generation_pb2.ROUTING_PREFERENCE_FAST,
+    "balanced": generation_pb2.ROUTING_PREFERENCE_BALANCED,
+    "best": generation_pb2.ROUTING_PREFERENCE_BEST,
+}
+# The system's own tables often lack these; a slim container has none at all.
+_MIME_TYPES = {
+    ".flac": "audio/flac",
+    ".ogg": "audio/ogg",
+    ".oga": "audio/ogg",
+    ".opus": "audio/ogg",
+    ".wav": "audio/wav",
+    ".webm": "video/webm",
+    ".webp": "image/webp",
+}
 Message = str | content_pb2.Content | Sequence[content_pb2.Content]
 
 
@@ -122,23 +137,24 @@ class Client:
         with _our_errors():
             return self._sessions.CreateSession(message, timeout=self._timeout_s).session
 
-    def get_session(self, session_id: str) -> session_pb2.GetSessionResponse:
-        """A session and its contents."""
-        message = session_pb2.GetSessionRequest(session_id=session_id, include_contents=True)
+    def get_session(self, session_id: str, *, include_contents: bool = True) -> session_pb2.GetSessionResponse:
+        """A session, and its contents unless they are not wanted."""
+        message = session_pb2.GetSessionRequest(session_id=session_id, include_contents=include_contents)
         with _our_errors():
             return self._sessions.GetSession(message, timeout=self._timeout_s)
 
-    def ensure_session(self, session_id: str) -> session_pb2.Session:
-        """The session of that id, made now if there is none."""
+    def ensure_session(self, session_id: str, *, system: str | None = None) -> session_pb2.Session:
+        """The session of that id, made now, with those instructions, if there is none."""
         try:
-            return self.get_session(session_id).session
-        except NotFound:
-            return self.create_session(session_id)
+            return self.create_session(session_id, system=system)
+        except AlreadyExists:
+            return self.get_session(session_id, include_contents=False).session
 
     def delete_session(self, session_id: str) -> None:
         """Forgets a session."""
         with _our_errors():
-            self._sessions.DeleteSession(session_pb2.DeleteSessionRequest(session_id=session_id))
+            message = session_pb2.DeleteSessionRequest(session_id=session_id)
+            self._sessions.DeleteSession(message, timeout=self._timeout_s)
 
 
 def request(
@@ -153,18 +169,21 @@ def request(
     **generation_config: Any,
 ) -> generation_pb2.GenerateRequest:
     """A GenerateRequest from plain values. `media` are files put before the text; `preference` is fast, balanced or
-    best; the rest are the fields of GenerationConfig (`max_output_tokens`, `temperature`, `seed`, …)."""
-    built = generation_pb2.GenerateRequest(
-        model=model,
-        session_id=session,
-        contents=_contents(message, media),
-        generation_config=generation_pb2.GenerationConfig(**generation_config),
-    )
-    if system is not None:
-        built.system_instruction.CopyFrom(text_content(system, content_pb2.ROLE_SYSTEM))
-    built.routing.allowed_variants.extend(allowed_variants)
-    if preference:
-        built.routing.preference = getattr(generation_pb2, f"ROUTING_PREFERENCE_{preference.upper()}")
+    best; the rest are the fields of GenerationConfig (`max_output_tokens`, `temperature`, `seed`, …).
+
+    Raises InvalidRequest for values that a message cannot hold, OSError for a file that cannot be read."""
+    with _refused_as_invalid():
+        built = generation_pb2.GenerateRequest(
+            model=model,
+            session_id=session,
+            contents=_contents(message, media),
+            generation_config=generation_pb2.GenerationConfig(**generation_config),
+        )
+        if system is not None:
+            built.system_instruction.CopyFrom(text_content(system, content_pb2.ROLE_SYSTEM))
+        built.routing.allowed_variants.extend(allowed_variants)
+        if preference:
+            built.routing.preference = _preference(preference)
     return built
 
 
@@ -175,9 +194,25 @@ def text_content(text: str, role: content_pb2.Role = content_pb2.ROLE_USER) -> c
 
 def media_part(path: str | Path) -> content_pb2.Part:
     """A file as a part; its media type is told by its name."""
-    mime_type = mimetypes.guess_type(str(path))[0] or "application/octet-stream"
+    known = _MIME_TYPES.get(Path(path).suffix.lower())
+    mime_type = known or mimetypes.guess_type(str(path))[0] or "application/octet-stream"
     blob = content_pb2.Blob(mime_type=mime_type, data=Path(path).read_bytes())
     return content_pb2.Part(inline_data=blob)
+
+
+@contextmanager
+def _refused_as_invalid() -> Iterator[None]:
+    """Protobuf refuses unknown names, numbers out of range and text that is no UTF-8 with ValueErrors."""
+    try:
+        yield
+    except ValueError as error:
+        raise InvalidRequest.of("request", str(error)) from error
+
+
+def _preference(name: str) -> generation_pb2.RoutingPreference:
+    if name not in _PREFERENCES:
+        raise InvalidRequest.of("routing.preference", f"must be {', '.join(_PREFERENCES)}, not {name!r}")
+    return _PREFERENCES[name]
 
 
 def _contents(message: Message, media: Sequence[str | Path]) -> list[content_pb2.Content]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 VARIANT_NAMES = ("e2b", "e4b", "26b-a4b", "31b")
 _FAMILIES = {
@@ -19,6 +21,8 @@ _FAMILIES = {
         "31b": "google/gemma-4-31B-it",
     },
 }
+_VARIANT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_RESERVED_NAMES = {"auto", "gateway"}
 
 
 class ConfigError(ValueError):
@@ -148,7 +152,14 @@ class ClusterConfig(_Section):
         if not self.variants:
             raise ValueError("variants: name at least one of " + ", ".join(VARIANT_NAMES))
         for name in self.variants:
+            if name in _RESERVED_NAMES or not _VARIANT_NAME.fullmatch(name):
+                rule = "use letters, digits, '-', '_' and '.', and neither " + " nor ".join(sorted(_RESERVED_NAMES))
+                raise ValueError(f"variants.{name}: cannot be a variant's name; {rule}")
             self.checkpoint_of(name)
+        for row in self.routing.size_classes:
+            # The family's own names may stand there though they are not served, as in the default table.
+            for name in {*row.prefer} - {*self.variants, *VARIANT_NAMES}:
+                raise ValueError(f"routing.size_classes: {row.name} prefers {name!r}, which is no variant")
         return self
 
     def checkpoint_of(self, variant: str) -> str:
@@ -174,11 +185,14 @@ def load_config(path: str | Path | None) -> ClusterConfig:
         return ClusterConfig()
     try:
         text = Path(path).read_text(encoding="utf-8")
-        return parse_config(yaml.safe_load(text) or {})
+        data = yaml.safe_load(text)
+        return parse_config({} if data is None else data)
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 text: {error.reason} at byte {error.start}") from error
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not YAML: {error}") from error
+        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
 
@@ -188,5 +202,11 @@ def parse_config(data: Any) -> ClusterConfig:
     try:
         return ClusterConfig.model_validate(data)
     except ValidationError as error:
-        problems = [f"{'.'.join(map(str, item['loc'])) or 'config'}: {item['msg']}" for item in error.errors()]
-        raise ConfigError("; ".join(problems)) from error
+        raise ConfigError("; ".join(map(_problem, error.errors()))) from error
+
+
+def _problem(item: ErrorDetails) -> str:
+    """One line; our own validators name the field in their message."""
+    message = item["msg"].removeprefix("Value error, ")
+    where = ".".join(map(str, item["loc"]))
+    return message if not where and item["type"] == "value_error" else f"{where or 'config'}: {message}"

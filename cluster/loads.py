@@ -14,7 +14,7 @@ from cluster.config import VariantConfig
 from cluster.replicas import Replicas
 from cluster.routing import VariantLoad
 
-logger = logging.getLogger("gemma_cluster.loads")
+logger = logging.getLogger("ray.serve.gemma_cluster.loads")
 POLL_PERIOD_S = 1.0
 
 

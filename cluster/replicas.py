@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from typing import Any, cast
 
 from google.rpc import status_pb2
@@ -34,18 +35,20 @@ class Replicas:
         Raises the replica's own ClusterError, Overloaded for a full queue, Unavailable when the replica died.
         """
         self.in_flight += 1
-        stream = self._start(request)
+        stream, is_finished = self._start(request), False
         try:
             async for payload in stream:
                 chunk = ReplicaChunk.FromString(payload)
                 if chunk.error_status:
                     raise _replica_error(chunk.error_status)
                 yield chunk
+            is_finished = True
         except (RayServeException, RayError) as error:
             raise self._translate(error) from error
         finally:
             self.in_flight -= 1
-            stream.cancel()  # type: ignore[no-untyped-call]
+            if not is_finished:
+                _cancel(stream)
 
     async def loads(self, timeout_s: float) -> list[ReplicaLoadReport]:
         """What each running replica is doing; replicas that do not answer in time are left out."""
@@ -62,6 +65,12 @@ class Replicas:
         if isinstance(error, (DeploymentUnavailableError, ReplicaUnavailableError)):
             return Unavailable(f"no replica of {self._variant} is available", retry_after_s=5)
         return Unavailable(f"the replica of {self._variant} that answered was lost; nothing was stored")
+
+
+def _cancel(stream: DeploymentResponseGenerator[Any]) -> None:
+    """Does not block: what waits for a replica is withdrawn, what runs on one is told to stop."""
+    with suppress(RayServeException, RayError):  # it failed by itself, and says so again
+        stream.cancel()  # type: ignore[no-untyped-call]
 
 
 def _replica_error(status: bytes) -> ClusterError:

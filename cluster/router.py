@@ -10,14 +10,15 @@ from cluster.capabilities import Capabilities
 from cluster.config import RoutingPolicy
 from cluster.errors import NotSupported, NoVariant
 from cluster.loads import LoadMonitor
+from cluster.media import inspect_contents
 from cluster.prompt import Prompt, PromptBuilder
-from cluster.request import ParsedRequest
+from cluster.request import MediaInfo, ParsedRequest
 from cluster.routing import NoVariantError, RouteDecision, RouteRequest, choose_variant
 from protos.gemmacluster.internal.v1.replica_pb2 import ReplicaRequest, ReplicaSampling
 from protos.gemmacluster.v1.content_pb2 import Content
 
-# Prompts longer than this, in characters, are built off the event loop so that running streams go on.
-_LONG_PROMPT_CHARS = 16_384
+# Prompts longer than this, in bytes, are built off the event loop so that running streams go on.
+_LONG_PROMPT_BYTES = 16_384
 
 
 @dataclass(frozen=True)
@@ -88,27 +89,43 @@ class Router:
         return Routed(request, decision, prompts[decision.variant], chosen.capabilities)
 
     async def prompts(self, request: ParsedRequest, history: Sequence[Content] = ()) -> dict[str, Prompt]:
-        """The prompt as each variant would see it; built once for variants that share tokenizer and template."""
-        contents = [*history, *request.contents]
-        if sum(content.ByteSize() for content in contents) > _LONG_PROMPT_CHARS:
-            return await asyncio.to_thread(self._build_prompts, request, contents)
-        return self._build_prompts(request, contents)
+        """The prompt as each variant would see it; built once for variants that share tokenizer and template.
 
-    def _build_prompts(self, request: ParsedRequest, contents: Sequence[Content]) -> dict[str, Prompt]:
+        Raises NoVariant before any work when the text alone is beyond every context.
+        """
+        contents = [*history, *request.contents]
+        media = {**await inspect_contents(history), **request.media}
+        self._refuse_oversize(contents, media)
+        if sum(content.ByteSize() for content in contents) > _LONG_PROMPT_BYTES:
+            return await asyncio.to_thread(self._build_prompts, request, contents, media)
+        return self._build_prompts(request, contents, media)
+
+    def _refuse_oversize(self, contents: Sequence[Content], media: Mapping[str, MediaInfo]) -> None:
+        """Tokenising takes seconds a megabyte; a cheap lower bound spares it."""
+        least = {name: item.prompts.least_tokens(contents, media) for name, item in self._variants.items()}
+        limits = {name: item.capabilities.context_tokens for name, item in self._variants.items()}
+        if any(least[name] < limits[name] for name in limits):
+            return
+        reasons = [
+            ("CONTEXT_TOO_SMALL", name, f"the prompt has at least {least[name]} tokens, {name} takes {limits[name]}")
+            for name in limits
+        ]
+        raise NoVariant("the prompt is too long for every variant", reasons)
+
+    def _build_prompts(
+        self, request: ParsedRequest, contents: Sequence[Content], media: Mapping[str, MediaInfo]
+    ) -> dict[str, Prompt]:
         built: dict[str, Prompt] = {}
-        by_variant = {}
-        for name, variant in self._variants.items():
-            fingerprint = variant.prompts.fingerprint
-            if fingerprint not in built:
-                built[fingerprint] = variant.prompts.build(
+        for variant in self._variants.values():
+            if variant.prompts.fingerprint not in built:
+                built[variant.prompts.fingerprint] = variant.prompts.build(
                     contents,
                     system=request.system_instruction,
                     thinking=request.thinking,
                     tools=request.tools,
-                    media=request.media,
+                    media=media,
                 )
-            by_variant[name] = built[fingerprint]
-        return by_variant
+        return {name: built[variant.prompts.fingerprint] for name, variant in self._variants.items()}
 
     def _route_request(self, request: ParsedRequest, prompts: Mapping[str, Prompt], pin: str | None) -> RouteRequest:
         any_prompt = next(iter(prompts.values()))

@@ -89,7 +89,10 @@ class LayerSpec:
 
 @dataclass(frozen=True)
 class TextConfig:
-    """The text decoder. Sizes are in elements, windows and lengths in tokens."""
+    """The text decoder. Sizes are in elements, windows and lengths in tokens.
+
+    With `has_bidirectional_images`, tokens of one image see each other in local layers, whatever their order.
+    """
 
     vocab_size: int
     hidden_size: int
@@ -109,6 +112,7 @@ class TextConfig:
     rms_norm_eps: float = 1e-6
     has_attention_bias: bool = False
     has_tied_embeddings: bool = True
+    has_bidirectional_images: bool = False
     pad_token_id: int | None = 0
 
     def __post_init__(self) -> None:
@@ -128,12 +132,8 @@ class TextConfig:
                 self.num_heads % shape.num_kv_heads == 0,
                 f"{self.num_heads} query heads cannot share {shape.num_kv_heads} key/value heads",
             )
-        _require(
-            self.per_layer_size == 0 or self.per_layer_vocab_size > 0, "per_layer_vocab_size must be above 0"
-        )
-        _require(
-            0 <= self.num_kv_shared_layers < self.num_layers, "num_kv_shared_layers must leave an own layer"
-        )
+        _require(self.per_layer_size == 0 or self.per_layer_vocab_size > 0, "per_layer_vocab_size must be above 0")
+        _require(0 <= self.num_kv_shared_layers < self.num_layers, "num_kv_shared_layers must leave an own layer")
         _require(
             set(self.layer_kinds[self._first_shared :]) <= set(self.layer_kinds[: self._first_shared]),
             "each kind of a KV-sharing layer needs an earlier layer that has its own keys and values",

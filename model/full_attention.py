@@ -11,10 +11,14 @@ from torch import Tensor
 
 
 class FullAttention:
-    """Serves one forward pass over sequences of the given lengths, laid one after another."""
+    """Serves one forward pass over sequences of the given lengths, laid one after another.
 
-    def __init__(self, lengths: list[int]) -> None:
+    `blocks_T` (see soft_rows.image_blocks) makes the tokens of one image see each other in layers with a window.
+    """
+
+    def __init__(self, lengths: list[int], blocks_T: Tensor | None = None) -> None:
         self._sequence_T = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
+        self._blocks_T = blocks_T
         self._kv: dict[int, tuple[Tensor, Tensor]] = {}
 
     def attend(
@@ -31,8 +35,16 @@ class FullAttention:
         return torch.einsum("kgts,ske->tkge", weights_KGTS, v_SKE).flatten(1, 2)
 
     def _visible(self, window: int | None) -> Tensor:
-        """[T, S]: may token t see token s? Same sequence, not later, and inside the window."""
+        """[T, S]: may token t see token s? Same sequence, inside the window, and not later unless of one image."""
         index_T = torch.arange(len(self._sequence_T))
         distance_TS = index_T[:, None] - index_T[None, :]
-        visible_TS = (self._sequence_T[:, None] == self._sequence_T[None, :]) & (distance_TS >= 0)
-        return visible_TS if window is None else visible_TS & (distance_TS < window)
+        visible_TS = distance_TS >= 0
+        if window is not None:
+            visible_TS = (visible_TS | self._same_image()) & (distance_TS < window)
+        return visible_TS & (self._sequence_T[:, None] == self._sequence_T[None, :])
+
+    def _same_image(self) -> Tensor:
+        """[T, S], or a single False."""
+        if self._blocks_T is None:
+            return torch.tensor(False)
+        return (self._blocks_T[:, None] == self._blocks_T[None, :]) & (self._blocks_T >= 0)

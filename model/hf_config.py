@@ -137,6 +137,7 @@ def _text(text: dict[str, Any], config: dict[str, Any]) -> TextConfig:
         global_=_attention(text, kinds, "full_attention"),
         moe=_moe(text),
         has_tied_embeddings=config.get("tie_word_embeddings", text.get("tie_word_embeddings", True)),
+        has_bidirectional_images=text.get("use_bidirectional_attention") == "vision",
         **_from_hf(_TEXT, text),
     )
 
@@ -238,9 +239,7 @@ def hf_config(config: ModelConfig) -> dict[str, Any]:
 def _hf_text(text: TextConfig) -> dict[str, Any]:
     moe = text.moe
     if not text.global_.k_is_v and text.global_.num_kv_heads != text.local.num_kv_heads:
-        raise ValueError(
-            "a config.json cannot give global layers their own num_key_value_heads without K = V"
-        )
+        raise ValueError("a config.json cannot give global layers their own num_key_value_heads without K = V")
     return _to_hf(_TEXT, text) | {
         "num_hidden_layers": text.num_layers,
         "layer_types": [_KIND_NAMES[kind] for kind in text.layer_kinds],
@@ -252,6 +251,7 @@ def _hf_text(text: TextConfig) -> dict[str, Any]:
         "rope_parameters": {name: _hf_rope(text.attention(kind).rope) for name, kind in _KINDS.items()},
         "hidden_activation": _ACTIVATION,
         "tie_word_embeddings": text.has_tied_embeddings,
+        "use_bidirectional_attention": "vision" if text.has_bidirectional_images else None,
         "enable_moe_block": moe is not None,
         "num_experts": moe.num_experts if moe else None,
         "top_k_experts": moe.top_k if moe else None,

@@ -15,6 +15,7 @@ from model.config import TextConfig
 from model.embeddings import PerLayerEmbedding, ScaledEmbedding
 from model.layers import Layer, Linear, RMSNorm, scalar
 from model.rope import RotaryEmbedding
+from model.soft_rows import SoftTokens
 
 
 class Transformer(Layer):
@@ -34,13 +35,24 @@ class Transformer(Layer):
         }
 
     def forward(
-        self, tokens_T: Tensor, positions_T: Tensor, cache: KVCache, logits_at_N: Tensor | None = None
+        self,
+        tokens_T: Tensor,
+        positions_T: Tensor,
+        cache: KVCache,
+        logits_at_N: Tensor | None = None,
+        soft_tokens: SoftTokens | None = None,
     ) -> Tensor:
         """Logits, float32 and soft-capped: [N, V] at the indices `logits_at_N` into T, or [T, V] at all.
 
         `tokens_T` and `positions_T` (place of each token in its own sequence) are int64.
+        `soft_tokens` stand in for the embeddings of placeholder tokens, whose ids may lie beyond the vocabulary.
         """
+        if soft_tokens is not None:
+            # Per-layer embeddings know no media: they see padding.
+            tokens_T = tokens_T.index_fill(0, soft_tokens.rows_N, self.config.pad_token_id or 0)
         x_TD = self.embedding(tokens_T)
+        if soft_tokens is not None:
+            x_TD = x_TD.index_copy(0, soft_tokens.rows_N, soft_tokens.values_ND.to(x_TD))
         per_layer = self._per_layer_inputs(tokens_T, x_TD)
         angles = {kind: rotary(positions_T, x_TD.dtype) for kind, rotary in self._rotary.items()}
         for block, kind, per_layer_TP in zip(self.blocks, self.config.layer_kinds, per_layer, strict=True):

@@ -100,6 +100,7 @@ A4B_26B = ModelConfig(
         global_=AttentionShape(head_dim=512, num_kv_heads=2, rope=GLOBAL_ROPE, k_is_v=True),
         sliding_window=1024,
         max_position_embeddings=262_144,
+        has_bidirectional_images=True,
         moe=MoeConfig(num_experts=128, top_k=8, expert_size=704),
     ),
     vision=LARGE_VISION,
@@ -116,6 +117,7 @@ DENSE_31B = ModelConfig(
         global_=AttentionShape(head_dim=512, num_kv_heads=4, rope=GLOBAL_ROPE, k_is_v=True),
         sliding_window=1024,
         max_position_embeddings=262_144,
+        has_bidirectional_images=True,
     ),
     vision=LARGE_VISION,
 )

@@ -1,6 +1,7 @@
 """Which checkpoint tensors make which of Transformer's weights, and how many parameters that is.
 
-Our fused weights are several of theirs stacked by rows: q, k and v; gate and up; one norm row per head. Imports no torch.
+Our fused weights are several of theirs stacked by rows: q, k and v; gate and up; one norm row per head.
+Imports no torch.
 """
 
 from __future__ import annotations

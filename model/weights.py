@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -21,8 +22,15 @@ __all__ = ["hf_tensors", "load_model", "num_active_parameters", "num_parameters"
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # Where the text decoder sits: in a multimodal model, a text model, or either saved without its head.
 _PREFIXES = ("model.language_model.", "model.", "language_model.", "")
-_TOWERS = ("vision_tower.", "audio_tower.", "embed_vision.", "embed_audio.")
+_ENCODERS = tuple(
+    root + encoder
+    for root in ("model.", "")
+    for encoder in ("vision_tower.", "audio_tower.", "embed_vision.", "embed_audio.")
+)
 _MAX_NAMED = 10
+
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
+Build = Callable[[ModelConfig, str], tuple[ModuleT, dict[str, Pieces]]]
 
 
 def load_model(
@@ -38,14 +46,34 @@ def load_model(
     copied one by one from the mapped files, so no second copy of the model is ever in memory.
     CheckpointError if a file is missing or broken, or if a weight is missing, unknown or of the wrong shape.
     """
+    return load_module(path, _build_text, dtype=dtype, device=device, progress=progress)
+
+
+def _build_text(config: ModelConfig, prefix: str) -> tuple[Transformer, dict[str, Pieces]]:
+    return Transformer(config.text), weight_map(config.text, prefix)
+
+
+def load_module(
+    path: Path,
+    build: Build[ModuleT],
+    *,
+    has_encoders: bool = False,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str = "cpu",
+    progress: Callable[[int, int], None] | None = None,
+) -> ModuleT:
+    """As load_model, for the module and weight map that `build(config, prefix of the text weights)` returns.
+
+    It runs under the "meta" device. Unless the module `has_encoders`, their weights are skipped.
+    """
     config = ModelConfig.from_checkpoint(path)
     dtype = dtype or _dtype(config.dtype)
     checkpoint = Checkpoint(path)
     try:
-        weights = weight_map(config.text, _find_prefix(checkpoint))
-        _check(checkpoint, config.text, weights)
+        prefix = _find_prefix(checkpoint)
         with torch.device("meta"):
-            model = Transformer(config.text)
+            model, weights = build(config, prefix)
+        _check(checkpoint, weights, _ignored(config.text, prefix) + (() if has_encoders else _ENCODERS))
         _fill(model, checkpoint, weights, dtype, torch.device(device), progress or (lambda _done, _total: None))
     finally:
         checkpoint.close()
@@ -65,10 +93,9 @@ def _find_prefix(checkpoint: Checkpoint) -> str:
     raise CheckpointError(f"{checkpoint.path} holds no text decoder: it has no embed_tokens.weight")
 
 
-def _check(checkpoint: Checkpoint, config: TextConfig, weights: Mapping[str, Pieces]) -> None:
+def _check(checkpoint: Checkpoint, weights: Mapping[str, Pieces], ignored: tuple[str, ...]) -> None:
     pieces = [piece for group in weights.values() for piece in group]
     wanted, present = {piece.name for piece in pieces}, set(checkpoint.file_of)
-    ignored = _ignored(config, _find_prefix(checkpoint))
     unknown = {name for name in present - wanted if not name.startswith(ignored)}
     wrong = [
         f"{piece.name} is {list(checkpoint.shape(piece.name))}, expected {list(piece.shape)}"
@@ -88,17 +115,16 @@ def _check(checkpoint: Checkpoint, config: TextConfig, weights: Mapping[str, Pie
 def _ignored(config: TextConfig, prefix: str) -> tuple[str, ...]:
     """Prefixes of weights that are known and not needed here.
 
-    The encoders; a stored copy of the tied head; and the key and value weights that published checkpoints
-    carry for layers which read another layer's.
+    A stored copy of the tied head; and the key and value weights that published checkpoints carry for layers
+    which read another layer's.
     """
-    towers = tuple(f"{root}{tower}" for root in ("model.", "") for tower in _TOWERS)
     shared = tuple(
         f"{prefix}layers.{spec.index}.self_attn.{name}."
         for spec in config.layers
         if spec.kv_source is not None
         for name in ("k_proj", "v_proj", "k_norm", "v_norm")
     )
-    return towers + shared + ((HEAD,) if config.has_tied_embeddings else ())
+    return shared + ((HEAD,) if config.has_tied_embeddings else ())
 
 
 def _report(title: str, names: list[str]) -> str:
@@ -108,7 +134,7 @@ def _report(title: str, names: list[str]) -> str:
 
 @torch.no_grad()
 def _fill(
-    model: Transformer,
+    model: nn.Module,
     checkpoint: Checkpoint,
     weights: Mapping[str, Pieces],
     dtype: torch.dtype,

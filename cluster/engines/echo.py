@@ -7,8 +7,11 @@ from collections.abc import AsyncGenerator, Iterator
 from itertools import chain, repeat
 
 from cluster.engines.base import Engine, EngineLoad, EngineOutput, EngineRequest, FinishReason
-from cluster.errors import Overloaded
-from model.tokenizer import Tokenizer
+from cluster.errors import Overloaded, Unavailable
+from model.runtime.stop import StopMatcher
+from model.tokenizer import StreamDecoder, Tokenizer
+
+Answer = Iterator[tuple[str, FinishReason | None]]
 
 
 class EchoEngine(Engine):
@@ -19,6 +22,7 @@ class EchoEngine(Engine):
         self._delay_s = delay_s
         self._max_running = max_running
         self._running = 0
+        self._is_stopped = False
 
     async def start(self) -> None:
         """Has nothing to load."""
@@ -31,21 +35,27 @@ class EchoEngine(Engine):
         try:
             for text, finish_reason in self._answer(request):
                 await asyncio.sleep(self._delay_s)
+                if self._is_stopped:
+                    raise Unavailable("the engine was stopped while it answered")
                 yield EngineOutput(text, 1, finish_reason)
         finally:
             self._running -= 1
 
-    def _answer(self, request: EngineRequest) -> Iterator[tuple[str, FinishReason | None]]:
+    def _answer(self, request: EngineRequest) -> Answer:
         """The answer's texts, the last one with its finish reason."""
-        words, max_tokens = self._words(request.prompt_token_ids), request.sampling.max_tokens
-        length = min(max_tokens, len(words))
-        reason = FinishReason.LENGTH if max_tokens < len(words) else FinishReason.STOP
-        return zip(words[:length], chain(repeat(None, length - 1), [reason]), strict=True)
+        special_ids, max_tokens = self._tokenizer.special_ids, request.sampling.max_tokens
+        tokens = [token for token in request.prompt_token_ids if token not in special_ids]
+        words = self._words(tokens[:max_tokens])
+        reason = FinishReason.LENGTH if max_tokens < len(tokens) else FinishReason.STOP
+        answer = zip(words, chain(repeat(None, len(words) - 1), [reason]), strict=True)
+        return _until_stop(answer, request.sampling.stop) if request.sampling.stop else answer
 
-    def _words(self, token_ids: list[int]) -> list[str]:
-        special_ids = self._tokenizer.special_ids
-        texts = [self._tokenizer.decode([token]) for token in token_ids if token not in special_ids]
-        return texts or [""]
+    def _words(self, tokens: list[int]) -> list[str]:
+        """The text that each token completes; at least one."""
+        decoder = StreamDecoder(self._tokenizer)
+        words = [decoder.push([token]) for token in tokens] or [""]
+        words[-1] += decoder.finish()
+        return words
 
     def load(self) -> EngineLoad:
         return EngineLoad(running=self._running)
@@ -54,4 +64,16 @@ class EchoEngine(Engine):
         """Never fails."""
 
     async def stop(self) -> None:
-        """Has nothing to free."""
+        """Ends all requests."""
+        self._is_stopped = True
+
+
+def _until_stop(answer: Answer, stops: tuple[str, ...]) -> Answer:
+    """The same answer, ended before the first of `stops`."""
+    matcher = StopMatcher(stops)
+    for text, reason in answer:
+        shown = matcher.push(text)
+        if matcher.matched is not None:
+            yield shown, FinishReason.STOP
+            return
+        yield shown + (matcher.finish() if reason else ""), reason

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections import deque
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
@@ -59,6 +60,8 @@ class NativeEngine(Engine):
             loop.submit(key, request.prompt_token_ids, request.sampling, outputs.put)
         except QueueFullError as error:
             raise Overloaded(str(error)) from error
+        except RuntimeError as error:
+            raise Unavailable("the engine is stopped") from error
         is_finished = False
         try:
             while not is_finished:
@@ -94,7 +97,7 @@ class _Outputs:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._ready = asyncio.Event()
-        self._items: list[TokenOutput] = []
+        self._items: deque[TokenOutput] = deque()
 
     def put(self, output: TokenOutput) -> None:
         """Called on the engine thread. A closed event loop means nobody listens any more."""
@@ -103,11 +106,10 @@ class _Outputs:
             self._loop.call_soon_threadsafe(self._ready.set)
 
     async def take(self) -> list[TokenOutput]:
-        """Waits for at least one output; list.append and the swap are atomic under the GIL."""
+        """Waits for outputs. A deque may be filled at one end while it is emptied at the other."""
         await self._ready.wait()
         self._ready.clear()
-        items, self._items = self._items, []
-        return items
+        return [self._items.popleft() for _ in range(len(self._items))]
 
 
 def _translate(output: TokenOutput) -> EngineOutput:

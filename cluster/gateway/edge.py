@@ -13,7 +13,7 @@ from grpc_status import rpc_status
 
 from cluster.errors import ClusterError, Overloaded, Unavailable
 
-logger = logging.getLogger("gemma_cluster.gateway")
+logger = logging.getLogger("ray.serve.gemma_cluster.gateway")
 
 
 class Edge:

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from dataclasses import replace
 
 from cluster.codec import Codec
-from cluster.errors import InvalidRequest, SessionConflict
+from cluster.errors import InvalidRequest, SessionConflict, Unavailable
 from cluster.gateway import messages
 from cluster.gateway.handlers import Context
 from cluster.replicas import Replicas
@@ -89,12 +89,16 @@ class GenerationServicer:
             self._sessions.ensure_room(session, parsed.contents)
         routed = await self._route(parsed, session)
         replicas = self._replicas[routed.decision.variant]
+        is_first, is_finished = True, False
         async with aclosing(replicas.generate(routed.replica_request(max_tokens_per_message))) as chunks:
             async for chunk in chunks:
-                header = _header(routed, chunk, arrived) if chunk.elapsed_ms else b""
-                trailer = await self._finish(routed, session, chunk.result) if chunk.HasField("result") else b""
+                header = _header(routed, chunk, arrived) if is_first else b""
+                is_first, is_finished = False, chunk.HasField("result")
+                trailer = await self._finish(routed, session, chunk.result) if is_finished else b""
                 for piece in _framed(header, chunk.responses, trailer):
                     yield piece
+        if not is_finished:
+            raise Unavailable("the replica ended its answer early; nothing was stored")
 
     async def _load(
         self, request: GenerateRequest, *, touch: bool = False
@@ -103,9 +107,6 @@ class GenerationServicer:
         parsed = await self._codec.parse(request)
         if parsed.session_id is None:
             return parsed, None
-        if parsed.system_instruction is not None:
-            message = "a session keeps the instruction of its creation; leave this out"
-            raise InvalidRequest.of("system_instruction", message)
         session = await self._sessions.get(parsed.session_id, with_contents=True, touch=touch)
         if parsed.session_etag not in (None, session.etag):
             raise SessionConflict(

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 import grpc
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
-from cluster.errors import NotSupported
+from cluster.errors import InvalidRequest, NotSupported
 from cluster.gateway.edge import Edge
 
 Context = grpc.aio.ServicerContext[Any, Any]
+Parse = Callable[[bytes], Message]
 Unary = Callable[[Any, Context], Awaitable[Message | bytes]]
 Stream = Callable[[Any, Context], AsyncGenerator[Message | bytes, None]]
 
@@ -31,35 +33,41 @@ def service_handler(service: ServiceDescriptor, servicer: object, edge: Edge) ->
 
 def _method_handler(method: MethodDescriptor, servicer: object, edge: Edge) -> grpc.RpcMethodHandler[Any, Any]:
     implementation = getattr(servicer, method.name, None) or _unimplemented(method)
-    deserializer = GetMessageClass(method.input_type).FromString
+    parse = partial(_parse, method)
     if method.server_streaming:
         return grpc.unary_stream_rpc_method_handler(
-            _stream(implementation, edge), request_deserializer=deserializer, response_serializer=_serialize
+            _stream(implementation, parse, edge), response_serializer=_serialize
         )
-    return grpc.unary_unary_rpc_method_handler(
-        _unary(implementation, edge), request_deserializer=deserializer, response_serializer=_serialize
-    )
+    return grpc.unary_unary_rpc_method_handler(_unary(implementation, parse, edge), response_serializer=_serialize)
+
+
+def _parse(method: MethodDescriptor, payload: bytes) -> Message:
+    """Done inside the edge: gRPC would answer UNKNOWN with a traceback's text for bytes that are no message."""
+    try:
+        return GetMessageClass(method.input_type).FromString(payload)
+    except DecodeError as error:
+        raise InvalidRequest.of("request", f"these bytes are no {method.input_type.full_name}") from error
 
 
 def _serialize(message: Message | bytes) -> bytes:
     return message if isinstance(message, bytes) else bytes(message.SerializeToString())
 
 
-def _unary(method: Unary, edge: Edge) -> Callable[[Any, Context], Awaitable[Message | bytes]]:
-    async def handle(request: Any, context: Context) -> Message | bytes:
+def _unary(method: Unary, parse: Parse, edge: Edge) -> Callable[[bytes, Context], Awaitable[Message | bytes]]:
+    async def handle(payload: bytes, context: Context) -> Message | bytes:
         async with edge.guard(context):
-            return await method(request, context)
+            return await method(parse(payload), context)
         raise AssertionError("the edge aborts the RPC instead of swallowing an error")
 
     return handle
 
 
-def _stream(method: Stream, edge: Edge) -> Callable[[Any, Context], Awaitable[None]]:
+def _stream(method: Stream, parse: Parse, edge: Edge) -> Callable[[bytes, Context], Awaitable[None]]:
     """A coroutine, not a generator: when the RPC is cancelled, gRPC cancels it wherever it waits, so that the
     servicer's generator is closed at once. A generator suspended at its yield would never hear of it."""
 
-    async def handle(request: Any, context: Context) -> None:
-        async with edge.guard(context), aclosing(method(request, context)) as responses:
+    async def handle(payload: bytes, context: Context) -> None:
+        async with edge.guard(context), aclosing(method(parse(payload), context)) as responses:
             async for response in responses:
                 await context.write(response)
 

@@ -64,7 +64,7 @@ def session(record: SessionRecord) -> session_pb2.Session:
     message.create_time.FromMilliseconds(int(record.created_at * 1000))
     message.update_time.FromMilliseconds(int(record.updated_at * 1000))
     message.expire_time.FromMilliseconds(int(record.expires_at * 1000))
-    message.ttl.FromSeconds(int(record.ttl_s))
+    message.ttl.FromNanoseconds(round(record.ttl_s * 1000) * 1_000_000)  # Redis keeps milliseconds
     return message
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from google.protobuf.empty_pb2 import Empty
 
+from cluster.codec import parse_system_instruction
 from cluster.errors import InvalidRequest
 from cluster.gateway import messages
 from cluster.gateway.handlers import Context
@@ -37,7 +38,7 @@ class SessionServicer:
         record = await self._sessions.create(
             request.session_id or None,
             request.ttl.ToNanoseconds() / 1e9 if request.HasField("ttl") else None,
-            request.system_instruction if request.HasField("system_instruction") else None,
+            parse_system_instruction(request.system_instruction) if request.HasField("system_instruction") else None,
             request.variant_pin or None,
         )
         return CreateSessionResponse(session=messages.session(record))

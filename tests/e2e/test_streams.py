@@ -18,7 +18,7 @@ from protos.gemmacluster.v1.admin_pb2 import GetLoadsRequest
 from protos.gemmacluster.v1.admin_pb2_grpc import AdminServiceStub
 from tests.e2e.conftest import RunningCluster
 
-LONG = "count " * 600
+LONG = "count " * 300
 
 
 def _running(cluster: RunningCluster, variant: str) -> int:

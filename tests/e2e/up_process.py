@@ -40,6 +40,7 @@ class UpProcess:
         for line in self._process.stdout:
             self.output.append(line)
             self._lines.put(line)
+        self._process.stdout.close()
         self._lines.put(None)
 
     def wait_until_ready(self) -> str:
@@ -57,10 +58,10 @@ class UpProcess:
         return self._process.wait(timeout=START_S)
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> int:
-        """Signals the whole process group, as a terminal does, and waits. The exit code."""
+        """Signals it, and waits. The exit code. SIGINT goes to the whole process group, as a terminal sends it."""
         if self._process.poll() is None:
             self._children |= set(psutil.Process(self._process.pid).children(recursive=True))
-            os.killpg(self._process.pid, number)
+            (os.killpg if number == signal.SIGINT else os.kill)(self._process.pid, number)
         try:
             return self._process.wait(timeout=STOP_S)
         finally:

@@ -126,7 +126,7 @@ def randomize(model: torch.nn.Module, seed: int) -> None:
             continue  # the encoders' clipping bounds
         if name.endswith(("q_norm.weight", "k_norm.weight")):
             # Attention scale is 1, so these set its temperature: near 1 every softmax is an unstable argmax.
-            tensor.uniform_(0.3, 0.7, generator=generator)
+            tensor.uniform_(0.2, 0.5, generator=generator)
         elif tensor.dim() < 2:
             tensor.uniform_(0.5, 1.5, generator=generator)
         elif "embed_tokens.weight" in name or "lm_head" in name:

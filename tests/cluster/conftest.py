@@ -1,0 +1,79 @@
+"""One in-process gateway for all tests, a client of it, and a way to make another with other settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from cluster.client import Client
+from cluster.config import ClusterConfig, GatewayConfig, SessionsConfig, VariantConfig
+from cluster.sessions.embedded import EmbeddedValkey
+from tests.cluster.gateway.local_gateway import LARGE, SMALL, LocalGateway
+from tests.cluster.gateway.loop_thread import LoopThread
+from tests.ports import free_port
+
+MakeGateway = Callable[..., LocalGateway]
+
+
+def _config(**gateway: Any) -> ClusterConfig:
+    echo = VariantConfig(engine="echo", max_context_tokens=4096, max_batch_size=8, max_queued_requests=8)
+    return ClusterConfig(
+        gateway=GatewayConfig(port=free_port(), **gateway),
+        sessions=SessionsConfig(timeout_s=0.5, max_session_mb=1, ttl_s=600),
+        variants={SMALL: echo, LARGE: echo},
+    )
+
+
+@pytest.fixture(scope="session")
+def gateway_loop() -> Iterator[LoopThread]:
+    """The loop that every in-process gateway runs on."""
+    with LoopThread() as loop:
+        yield loop
+
+
+@pytest.fixture(scope="session")
+def gateway_valkey() -> Iterator[EmbeddedValkey]:
+    """The server that in-process gateways keep sessions in."""
+    with EmbeddedValkey() as valkey:
+        yield valkey
+
+
+@pytest.fixture(scope="session")
+def shared_gateway(gateway_loop: LoopThread, gateway_valkey: EmbeddedValkey) -> Iterator[LocalGateway]:
+    """The gateway of all tests that do not need one of their own."""
+    gateway = LocalGateway(_config(), gateway_valkey, gateway_loop).start()
+    yield gateway
+    gateway.stop()
+
+
+@pytest.fixture
+def gateway(shared_gateway: LocalGateway) -> Iterator[LocalGateway]:
+    """The shared gateway without hooks; after the test nothing of a request may be left in it."""
+    yield shared_gateway
+    for replicas in shared_gateway.replicas.values():
+        replicas.engine.hook = None
+        replicas.engine.requests.clear()
+    assert shared_gateway.becomes_idle(), f"{shared_gateway.busy()} things of the test's requests are left"
+
+
+@pytest.fixture
+def make_gateway(gateway_loop: LoopThread, gateway_valkey: EmbeddedValkey) -> Iterator[MakeGateway]:
+    """`make_gateway(max_concurrent_requests=2)`: a gateway of the test's own; keywords are GatewayConfig's."""
+    made: list[LocalGateway] = []
+
+    def make(**options: Any) -> LocalGateway:
+        made.append(LocalGateway(_config(**options), gateway_valkey, gateway_loop).start())
+        return made[-1]
+
+    yield make
+    for gateway in made:
+        gateway.stop(0.1)
+
+
+@pytest.fixture
+def client(gateway: LocalGateway) -> Iterator[Client]:
+    """A client of the shared gateway whose calls end within 20 s."""
+    with Client(gateway.address, timeout_s=20) as client:
+        yield client

@@ -1,0 +1,1 @@
+"""The gateway in-process: a real gRPC server, codec, router and session store; only Ray is left out."""
