@@ -36,7 +36,8 @@ class UpError(RuntimeError):
 
 def run(config_path: Path | None, ray_address: str | None, port: int | None) -> int:
     """Runs until SIGINT or SIGTERM, then stops all it started. Returns the process's exit code."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    # Progress is ours to show; Serve's own would drown it.
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     try:
         config = _with_port(load_config(config_path), port)
         with ExitStack() as stack:
@@ -112,10 +113,9 @@ def _ray(address: str | None) -> Iterator[None]:
         )
     except ConnectionError as error:
         raise UpError(f"no Ray cluster answers at {address}: {error}") from error
+    signal.signal(signal.SIGTERM, _interrupt)  # only now: ray.init sets one that ends the process at once
     try:
         yield
-        if address is None:
-            serve.shutdown()  # type: ignore[no-untyped-call]
     finally:
         ray.shutdown()
 

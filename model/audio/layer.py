@@ -40,8 +40,8 @@ class AudioFeedForward(Layer):
     def forward(self, x_TD: Tensor) -> Tensor:
         """[T, D] -> [T, D]."""
         out_TD = self.down(F.silu(self.up(self.pre_norm(bounded(x_TD, self._bound)))))
-        out_TD = self.post_norm(bounded(out_TD, self._bound))
-        return x_TD + out_TD * scalar(self._weight)
+        added_TD: Tensor = self.post_norm(bounded(out_TD, self._bound)) * scalar(self._weight)
+        return x_TD + added_TD
 
 
 class LightConvolution(Layer):
