@@ -70,5 +70,10 @@ def _scaling(variant: VariantConfig) -> dict[str, Any]:
 
 def _actor_options(config: ClusterConfig, num_cpus: float, num_gpus: float) -> dict[str, Any]:
     """Serve reads its settings from the environment of each actor."""
-    env_vars = {"RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(config.gateway.max_message_mb * 1024 * 1024)}
+    env_vars = {
+        "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(config.gateway.max_message_mb * 1024 * 1024),
+        # Handles and user code share one event loop: a message crosses no threads on its way.
+        "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
+        "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
+    }
     return {"num_cpus": num_cpus, "num_gpus": num_gpus, "runtime_env": {"env_vars": env_vars}}

@@ -15,7 +15,8 @@ from cluster.replicas import Replicas
 from cluster.routing import VariantLoad
 
 logger = logging.getLogger("ray.serve.gemma_cluster.loads")
-POLL_PERIOD_S = 1.0
+# The controller's answer costs tens of milliseconds of CPU, so it is asked often only until all is ready.
+_STARTING_PERIOD_S, _READY_PERIOD_S = 0.5, 5.0
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class ReplicaCount:
 
 
 class LoadMonitor:
-    """Asks the Serve controller once a second; between answers the last one holds."""
+    """Asks the Serve controller every few seconds; between answers the last one holds."""
 
     def __init__(self, app_name: str, variants: Mapping[str, VariantConfig], replicas: Mapping[str, Replicas]) -> None:
         self._app_name = app_name
@@ -36,7 +37,7 @@ class LoadMonitor:
         self._counts = {name: ReplicaCount() for name in variants}
 
     def count(self, variant: str) -> ReplicaCount:
-        """Replicas of the variant, at most a second old."""
+        """Replicas of the variant, at most a few seconds old."""
         return self._counts[variant]
 
     def loads(self) -> dict[str, VariantLoad]:
@@ -64,7 +65,7 @@ class LoadMonitor:
                 await self.refresh()
             except Exception:
                 logger.warning("the Serve controller does not answer; replica counts are old", exc_info=True)
-            await asyncio.sleep(POLL_PERIOD_S)
+            await asyncio.sleep(_READY_PERIOD_S if self.is_ready else _STARTING_PERIOD_S)
 
     def _read_counts(self) -> dict[str, ReplicaCount]:
         app = serve.status().applications.get(self._app_name)

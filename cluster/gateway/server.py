@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 
 import grpc
@@ -22,6 +23,8 @@ ADMIN = admin_pb2.DESCRIPTOR.services_by_name["AdminService"]
 SERVICES = (GENERATION, SESSIONS, MODELS, ADMIN)
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+_POLL_S = 0.05
+_LAST_WORDS_S = 0.5
 
 
 class GrpcServer:
@@ -67,7 +70,12 @@ class GrpcServer:
         """Says NOT_SERVING, refuses new RPCs, and gives the running ones `grace_s` seconds."""
         await self._health.enter_graceful_shutdown()
         self._edge.drain()
-        await self._server.stop(grace_s)
+        stopping = asyncio.create_task(self._server.stop(grace_s))
+        while self._edge.in_flight and not stopping.done():
+            await asyncio.sleep(_POLL_S)
+        # What still runs are health watches, which never end by themselves, and last messages on their way.
+        await self._server.stop(min(grace_s, _LAST_WORDS_S))
+        await stopping
 
 
 def _options(config: GatewayConfig) -> list[tuple[str, int]]:

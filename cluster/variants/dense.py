@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
@@ -11,7 +12,7 @@ from ray import serve
 from cluster.capabilities import read_capabilities
 from cluster.checkpoints import resolve_checkpoint
 from cluster.config import VariantConfig
-from cluster.engines.base import EngineRequest
+from cluster.engines.base import Engine, EngineRequest
 from cluster.engines.build import build_engine
 from cluster.errors import ClusterError
 from cluster.variants.packing import ChunkPacker, Pacer, ready_outputs
@@ -30,9 +31,7 @@ class DenseVariant:
     async def __init__(self, name: str, config: dict[str, Any], checkpoint_name: str) -> None:  # type: ignore[misc]
         """Loads the checkpoint; Serve awaits it before the replica takes requests."""
         variant_config = VariantConfig.model_validate(config)
-        checkpoint = resolve_checkpoint(checkpoint_name)
-        capabilities = read_capabilities(name, variant_config, checkpoint, checkpoint_name)
-        self._engine = build_engine(checkpoint, variant_config, capabilities.context_tokens)
+        self._engine = await asyncio.to_thread(_make_engine, name, variant_config, checkpoint_name)
         await self._engine.start()
         self._pacer = Pacer()
 
@@ -71,6 +70,13 @@ class DenseVariant:
         """Called by Serve when the replica is retired, after its requests have ended."""
         if hasattr(self, "_engine"):
             await self._engine.stop()
+
+
+def _make_engine(name: str, config: VariantConfig, checkpoint_name: str) -> Engine:
+    """May download the checkpoint, so it is not for the event loop."""
+    checkpoint = resolve_checkpoint(checkpoint_name)
+    capabilities = read_capabilities(name, config, checkpoint, checkpoint_name)
+    return build_engine(checkpoint, config, capabilities.context_tokens)
 
 
 def _engine_request(request: ReplicaRequest) -> EngineRequest:

@@ -43,6 +43,6 @@ class Subsampling(Layer):
 
     def forward(self, mel_FM: Tensor) -> Tensor:
         """[F, M] -> [T, D]."""
-        x_CTS = self.second(self.first(mel_FM[None].to(self.projection.weight.dtype)))
+        x_CTS = self.second(self.first(mel_FM[None].to(self.projection.weight)))
         x_TD: Tensor = self.projection(x_CTS.permute(1, 2, 0).flatten(1))
         return x_TD

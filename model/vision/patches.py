@@ -5,7 +5,7 @@ Shapes: B images, P patches of each in rows from the top left, C numbers in a pa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +27,9 @@ class Patches:
     def __post_init__(self) -> None:
         if self.columns < 1 or self.values_BPC.dim() != 3 or self.values_BPC.shape[1] % self.columns:
             raise ValueError(f"patches {list(self.values_BPC.shape)} are not rows of {self.columns}")
+
+    def to(self, device: torch.device) -> Patches:
+        return replace(self, values_BPC=self.values_BPC.to(device))
 
     @property
     def rows(self) -> int:

@@ -26,9 +26,14 @@ class VisionTower(Layer):
         self._rotary = AxialRotaryEmbedding(config.rope_theta, config.head_dim)
 
     def forward(self, patches: Patches) -> Tensor:
-        """[B, N, D] in the weights' type. IndexError for more rows or columns than the position table has."""
-        x_BPD = self.embedder(patches.values_BPC, patches.positions_P2)
-        angles = self._rotary(patches.positions_P2, x_BPD.dtype)
+        """[B, N, D] in the weights' type. ValueError for more rows or columns than the position table has."""
+        longest, known = max(patches.columns, patches.rows), self.embedder.position_table.shape[1]
+        if longest > known:  # on a GPU the lookup itself would end the process
+            raise ValueError(f"{longest} patches in a row or column; this model has positions for {known}")
+        patches = patches.to(self.embedder.position_table.device)
+        positions_P2 = patches.positions_P2
+        x_BPD = self.embedder(patches.values_BPC, positions_P2)
+        angles = self._rotary(positions_P2, x_BPD.dtype)
         for layer in self.layers:
             x_BPD = layer(x_BPD, angles)
         soft_BND: Tensor = self.pooler(x_BPD, patches.columns)

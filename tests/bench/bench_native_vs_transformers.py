@@ -23,7 +23,7 @@ from model.weights import load_model
 from tests.bench.figure import Figure
 
 ROUNDS, PROMPT_TOKENS, NEW_TOKENS = 2, 48, 64
-THREADS = int(__import__("os").environ.get("RT_THREADS","1"))
+THREADS = int(__import__("os").environ.get("RT_THREADS", "1"))
 LOCAL, GLOBAL = "sliding_attention", "full_attention"
 Batch = list[list[int]]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from cluster.checkpoints import resolve_checkpoint
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
+from cluster.checkpoints import resolve_checkpoint
 from cluster.engines.base import EngineRequest
 from cluster.engines.echo import EchoEngine
 from model.runtime.sampling import SamplingParams

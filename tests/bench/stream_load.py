@@ -1,6 +1,6 @@
 """A lean load generator: concurrent streams over one channel, bytes left unparsed, tokens counted at the end.
 
-    python -m tests.bench.stream_load ADDRESS STREAMS TOKENS ROUNDS [MAX_TOKENS_PER_MESSAGE]
+    python -m tests.bench.stream_load ADDRESS STREAMS TOKENS ROUNDS MAX_TOKENS_PER_MESSAGE APP
 
 It runs in a process of its own, so that both sides of a ratio pay the same for their client. Prints tokens per second,
 messages per second and the median time to the first message, as JSON.
@@ -32,29 +32,28 @@ def echo_request(tokens: int, max_tokens_per_message: int) -> bytes:
     return bytes(message.SerializeToString())
 
 
-async def one_stream(channel: grpc.aio.Channel, payload: bytes) -> tuple[int, int, float]:
-    """Messages, output tokens, and seconds to the first message."""
+async def one_stream(channel: grpc.aio.Channel, payload: bytes, app: str) -> tuple[int, int, float]:
+    """Messages, output tokens, and seconds to the first message. Serve's proxy picks the app by metadata."""
     started, first, messages, last = time.perf_counter(), 0.0, 0, b""
-    async for last in channel.unary_stream(METHOD)(payload):
+    async for message in channel.unary_stream(METHOD)(payload, metadata=(("application", app),)):
         first = first or time.perf_counter() - started
-        messages += 1
+        messages, last = messages + 1, message
     usage = generation_pb2.StreamGenerateResponse.FromString(last).usage
     return messages, usage.output_tokens, first
 
 
-async def measure(address: str, streams: int, tokens: int, rounds: int, per_message: int) -> dict[str, float]:
+async def measure(address: str, app: str, streams: int, tokens: int, rounds: int, per_message: int) -> dict[str, float]:
     """Runs `rounds` times `streams` streams at once, after one round to warm up; takes the median round."""
     payload = echo_request(tokens, per_message)
     async with grpc.aio.insecure_channel(address) as channel:
-        await asyncio.gather(*(one_stream(channel, payload) for _ in range(streams)))
-        samples = [await one_round(channel, payload, streams) for _ in range(rounds)]
+        samples = [await one_round(channel, payload, streams, app) for _ in range(rounds + 1)][1:]
     return {key: statistics.median(sample[key] for sample in samples) for key in samples[0]}
 
 
-async def one_round(channel: grpc.aio.Channel, payload: bytes, streams: int) -> dict[str, float]:
+async def one_round(channel: grpc.aio.Channel, payload: bytes, streams: int, app: str) -> dict[str, float]:
     """All streams at once."""
     started = time.perf_counter()
-    results = await asyncio.gather(*(one_stream(channel, payload) for _ in range(streams)))
+    results = await asyncio.gather(*(one_stream(channel, payload, app) for _ in range(streams)))
     seconds = time.perf_counter() - started
     return {
         "tokens_per_s": sum(result[1] for result in results) / seconds,
@@ -64,5 +63,5 @@ async def one_round(channel: grpc.aio.Channel, payload: bytes, streams: int) -> 
 
 
 if __name__ == "__main__":
-    numbers = [int(value) for value in sys.argv[2:]]
-    print(json.dumps(asyncio.run(measure(sys.argv[1], *numbers[:3], (numbers[3:] or [0])[0]))))
+    address, *numbers, app = sys.argv[1:]
+    print(json.dumps(asyncio.run(measure(address, app, *map(int, numbers)))))

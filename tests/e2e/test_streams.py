@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import concurrent.futures
 import os
+import random
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import grpc
 import pytest
@@ -41,6 +42,15 @@ def test_cancelling_frees_the_slot(cluster: RunningCluster, client: Client, vari
         stream = client.stream(LONG, model=variant, max_output_tokens=1000)
         next(stream)
         stream.close()
+    _wait_until_free(cluster, variant)
+
+
+@pytest.mark.parametrize("variant", ["e2b", "echo"])
+def test_cancelling_at_any_moment_frees_the_slot(cluster: RunningCluster, variant: str) -> None:
+    moments = random.Random(0)
+    for _ in range(40):
+        with Client(cluster.address, timeout_s=moments.uniform(0.001, 0.06)) as client, suppress(grpc.RpcError):
+            list(client.stream(LONG, model=variant, max_output_tokens=500))
     _wait_until_free(cluster, variant)
 
 

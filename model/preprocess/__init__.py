@@ -1,0 +1,1 @@
+"""From the bytes of media to the tensors that the encoders take. Imports Pillow and PyAV."""

@@ -1,0 +1,5 @@
+"""What can be wrong with media here."""
+
+
+class UnusableMedia(ValueError):
+    """Media bytes that cannot be decoded, or hold nothing that can be encoded."""

@@ -1,0 +1,62 @@
+"""Engines of every kind over the tiny E2B checkpoint, made as a replica makes them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cluster.checkpoints import resolve_checkpoint
+from cluster.config import VariantConfig
+from cluster.engines.base import Engine
+from cluster.engines.build import build_engine
+from model.tokenizer import Tokenizer
+
+MakeEngine = Callable[..., Awaitable[Engine]]
+ENGINES = ("native", "echo")
+CONTEXT_TOKENS = 512
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def checkpoint() -> Path:
+    """The checkpoint of all engines here."""
+    return resolve_checkpoint("tiny:e2b")
+
+
+@pytest.fixture(scope="session")
+def tokenizer(checkpoint: Path) -> Tokenizer:
+    """Its tokenizer."""
+    return Tokenizer.from_checkpoint(checkpoint)
+
+
+@pytest.fixture(params=ENGINES)
+def kind(request: pytest.FixtureRequest) -> str:
+    """Each engine in turn."""
+    return str(request.param)
+
+
+@pytest.fixture
+async def make_engine(kind: str, checkpoint: Path) -> AsyncIterator[MakeEngine]:
+    """`await make_engine(max_batch_size=1)`: a started engine; keywords are VariantConfig's."""
+    made: list[Engine] = []
+
+    async def make(**options: Any) -> Engine:
+        config = VariantConfig(engine=kind, num_threads=1, **{"echo_delay_ms": 1, **options})
+        engine = build_engine(checkpoint, config, CONTEXT_TOKENS)
+        await engine.start()
+        made.append(engine)
+        return engine
+
+    yield make
+    for engine in made:
+        await engine.stop()
+
+
+@pytest.fixture
+async def engine(make_engine: MakeEngine) -> Engine:
+    """A started engine with room for all that a test asks of it."""
+    return await make_engine()

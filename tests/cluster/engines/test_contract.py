@@ -1,0 +1,185 @@
+"""The contract of `cluster.engines.base.Engine`, held against every engine."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import pytest
+
+from cluster.config import VariantConfig
+from cluster.engines.base import Engine, EngineLoad, EngineOutput, EngineRequest, FinishReason
+from cluster.errors import Overloaded, Unavailable
+from model.runtime.sampling import SamplingParams
+from model.tokenizer import Tokenizer
+from tests.cluster.engines.conftest import ENGINES, MakeEngine
+
+PROMPT = "The quick brown fox jumps over the lazy dog. "
+
+
+@dataclass(frozen=True)
+class Ask:
+    """Makes requests of one prompt; greedy and without an early end unless told otherwise."""
+
+    tokenizer: Tokenizer
+
+    def __call__(self, text: str = PROMPT, *, max_tokens: int = 16, request_id: str = "r", **sampling: Any) -> Any:
+        options = {"temperature": 0.0, "ignore_eos": True, **sampling}
+        return EngineRequest(request_id, self.tokenizer.encode(text), SamplingParams(max_tokens=max_tokens, **options))
+
+    def long(self, request_id: str = "r") -> EngineRequest:
+        """One that runs until it is closed, as far as a test can tell."""
+        return self(PROMPT * 8, max_tokens=200, request_id=request_id)
+
+
+@pytest.fixture
+def ask(tokenizer: Tokenizer) -> Ask:
+    """A maker of requests."""
+    return Ask(tokenizer)
+
+
+async def _all(outputs: AsyncGenerator[EngineOutput, None]) -> list[EngineOutput]:
+    return [output async for output in outputs]
+
+
+async def _text(engine: Engine, request: EngineRequest) -> str:
+    return "".join(output.text for output in await _all(engine.generate(request)))
+
+
+async def _reach(engine: Engine, busy: int) -> EngineLoad:
+    """Waits until that many requests run or wait."""
+    async with asyncio.timeout(10):
+        while (load := engine.load()).running + load.waiting != busy:
+            await asyncio.sleep(0.002)
+    return load
+
+
+async def test_outputs_come_until_exactly_one_has_a_finish_reason(engine: Engine, ask: Ask) -> None:
+    outputs = await _all(engine.generate(ask()))
+    assert [output.finish_reason is not None for output in outputs] == [False] * (len(outputs) - 1) + [True]
+    assert all(output.token_count >= 1 for output in outputs)
+    assert "".join(output.text for output in outputs)
+
+
+@pytest.mark.parametrize("max_tokens", [1, 2, 7])
+async def test_max_tokens_is_kept_to_the_token(engine: Engine, ask: Ask, max_tokens: int) -> None:
+    outputs = await _all(engine.generate(ask(max_tokens=max_tokens)))
+    assert sum(output.token_count for output in outputs) == max_tokens
+    assert outputs[-1].finish_reason == FinishReason.LENGTH
+
+
+async def test_greedy_answers_are_the_same_every_time(engine: Engine, ask: Ask) -> None:
+    assert await _text(engine, ask()) == await _text(engine, ask())
+
+
+async def test_a_seed_gives_the_same_answer_every_time(engine: Engine, ask: Ask) -> None:
+    options = {"temperature": 1.0, "seed": 7}
+    assert await _text(engine, ask(**options)) == await _text(engine, ask(**options))
+
+
+async def test_company_changes_no_answer(engine: Engine, ask: Ask) -> None:
+    prompts = [PROMPT, "Another one entirely", "x", PROMPT * 3]
+    alone = [await _text(engine, ask(prompt)) for prompt in prompts]
+    together = await asyncio.gather(*(_text(engine, ask(prompt, request_id=prompt[:9])) for prompt in prompts))
+    assert together == alone
+
+
+async def test_a_request_id_may_come_twice_at_once(engine: Engine, ask: Ask) -> None:
+    """A retry may overlap with the try before it."""
+    first, second = await asyncio.gather(*(_text(engine, ask(request_id="same")) for _ in range(2)))
+    assert first == second
+
+
+async def test_text_ends_before_a_stop_string(engine: Engine, ask: Ask) -> None:
+    free = await _text(engine, ask(max_tokens=32))
+    stop = free[len(free) // 2 :][:3]
+    outputs = await _all(engine.generate(ask(max_tokens=32, stop=(stop, "never said"))))
+    assert "".join(output.text for output in outputs) == free[: free.index(stop)]
+    assert outputs[-1].finish_reason == FinishReason.STOP
+
+
+async def test_a_stop_string_that_never_comes_changes_nothing(engine: Engine, ask: Ask) -> None:
+    free = await _text(engine, ask())
+    assert await _text(engine, ask(stop=(free[-2:] + "\0",))) == free
+
+
+async def test_load_counts_a_request_and_returns_to_zero(engine: Engine, ask: Ask) -> None:
+    assert engine.load().running == engine.load().waiting == 0
+    async with aclosing(engine.generate(ask.long())) as outputs:
+        await anext(outputs)
+        assert engine.load().running == 1
+    load = await _reach(engine, 0)
+    assert (load.running, load.waiting, load.kv_tokens) == (0, 0, 0)
+
+
+async def test_closing_frees_the_slot(make_engine: MakeEngine, ask: Ask) -> None:
+    engine = await make_engine(max_batch_size=1, max_queued_requests=1)
+    for _ in range(5):
+        async with aclosing(engine.generate(ask.long())) as outputs:
+            await anext(outputs)
+    await _reach(engine, 0)
+    assert await _text(engine, ask())
+
+
+async def test_cancelling_the_reader_frees_the_slot(engine: Engine, ask: Ask) -> None:
+    readers = [asyncio.create_task(_all(engine.generate(ask.long()))) for _ in range(3)]
+    await _reach(engine, 3)
+    for reader in readers:
+        reader.cancel()
+    await asyncio.gather(*readers, return_exceptions=True)
+    await _reach(engine, 0)
+
+
+async def test_a_full_queue_is_overloaded_and_the_others_go_on(make_engine: MakeEngine, ask: Ask) -> None:
+    engine = await make_engine(max_batch_size=1, max_queued_requests=1, echo_delay_ms=5)
+    running = engine.generate(ask.long("a"))
+    await anext(running)
+    waiting = asyncio.create_task(_text(engine, ask(request_id="b")))
+    await _reach(engine, 2)
+    with pytest.raises(Overloaded) as caught:
+        await anext(engine.generate(ask(request_id="c")))
+    assert caught.value.retry_after_s > 0
+    await running.aclose()
+    assert await waiting
+    assert await _text(engine, ask(request_id="d"))
+
+
+async def test_stopping_ends_every_request(make_engine: MakeEngine, ask: Ask) -> None:
+    engine = await make_engine(max_batch_size=1, echo_delay_ms=5)
+    readers = [asyncio.create_task(_all(engine.generate(ask.long(str(n))))) for n in range(2)]
+    await _reach(engine, 2)
+    await engine.stop()
+    async with asyncio.timeout(5):
+        results = await asyncio.gather(*readers, return_exceptions=True)
+    assert [type(result) for result in results] == [Unavailable, Unavailable]
+
+
+async def test_a_stopped_engine_takes_no_requests(make_engine: MakeEngine, ask: Ask) -> None:
+    engine = await make_engine()
+    await engine.stop()
+    with pytest.raises(Unavailable):
+        await anext(engine.generate(ask()))
+
+
+async def test_stopping_twice_is_harmless(make_engine: MakeEngine) -> None:
+    engine = await make_engine()
+    await engine.stop()
+    await engine.stop()
+
+
+async def test_a_started_engine_is_healthy(engine: Engine) -> None:
+    await engine.check_health()
+
+
+async def test_many_requests_all_end(make_engine: MakeEngine, ask: Ask) -> None:
+    engine = await make_engine(max_batch_size=4, max_queued_requests=64, echo_delay_ms=0)
+    texts = await asyncio.gather(*(_text(engine, ask(max_tokens=4, request_id=str(n))) for n in range(40)))
+    assert len(set(texts)) == 1
+    await _reach(engine, 0)
+
+
+def test_every_engine_of_the_configuration_is_held_to_the_contract() -> None:
+    assert get_args(VariantConfig.model_fields["engine"].annotation) == ENGINES

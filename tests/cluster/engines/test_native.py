@@ -1,0 +1,62 @@
+"""What only the native engine can get wrong: its thread, and the checkpoint it loads."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from cluster.config import VariantConfig
+from cluster.engines.base import EngineRequest
+from cluster.engines.native import NativeEngine
+from cluster.errors import ClusterError, Unavailable
+from model.checkpoint import CheckpointError
+from model.runtime.sampling import SamplingParams
+from tests.cluster.engines.conftest import CONTEXT_TOKENS
+
+CONFIG = VariantConfig(num_threads=1)
+
+
+async def test_an_engine_that_is_not_started_is_unavailable(checkpoint: Path) -> None:
+    engine = NativeEngine(checkpoint, CONFIG, CONTEXT_TOKENS)
+    with pytest.raises(Unavailable):
+        await anext(engine.generate(EngineRequest("r", [1, 2], SamplingParams(max_tokens=1))))
+    with pytest.raises(Unavailable):
+        await engine.check_health()
+    await engine.stop()
+
+
+async def test_a_checkpoint_that_cannot_be_loaded_fails_the_start(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=str(tmp_path)):
+        await NativeEngine(tmp_path, CONFIG, CONTEXT_TOKENS).start()
+
+
+async def test_a_dead_thread_is_unhealthy(checkpoint: Path) -> None:
+    engine = NativeEngine(checkpoint, CONFIG, CONTEXT_TOKENS)
+    await engine.start()
+    await engine.stop()
+    with pytest.raises(ClusterError, match="thread"):
+        await engine.check_health()
+
+
+async def test_loading_leaves_the_event_loop_free(checkpoint: Path) -> None:
+    engine = NativeEngine(checkpoint, CONFIG, CONTEXT_TOKENS)
+    start = asyncio.create_task(engine.start())
+    ticks = 0
+    while not start.done():
+        await asyncio.sleep(0)
+        ticks += 1
+    assert ticks > 2
+    await engine.stop()
+
+
+async def test_kv_capacity_is_told_and_used(checkpoint: Path) -> None:
+    engine = NativeEngine(checkpoint, CONFIG, CONTEXT_TOKENS)
+    await engine.start()
+    outputs = engine.generate(EngineRequest("r", [5] * 20, SamplingParams(max_tokens=100, ignore_eos=True)))
+    await anext(outputs)
+    load = engine.load()
+    assert 20 <= load.kv_tokens <= load.kv_capacity_tokens
+    await outputs.aclose()
+    await engine.stop()

@@ -1,0 +1,1 @@
+"""The public API's own rules, and that its generated code is up to date."""
