@@ -12,6 +12,7 @@ from typing import Any
 from cluster.config import ConfigError, VariantConfig
 from model.checkpoint import CheckpointError, read_json
 from model.config import ModelConfig, TextConfig
+from model.weight_map import weight_map
 
 DEFAULT_MAX_CONTEXT_TOKENS = 32_768
 _ENCODERS = ("vision_tower.", "audio_tower.", "embed_vision.", "embed_audio.")
@@ -120,8 +121,6 @@ def _read_header(file: Path) -> dict[str, Any]:
 
 def _configured_sizes(text: TextConfig) -> Iterator[tuple[str, int]]:
     """The same for the text decoder's tensors, as its config says they must be."""
-    from model.weights import weight_map  # not at the top: it imports torch, which gateways can do without
-
     for pieces in weight_map(text, "").values():
         for piece in pieces:
             yield piece.name, math.prod(piece.shape)

@@ -66,9 +66,16 @@ def _in_unit_range(samples_CS: np.ndarray) -> np.ndarray:
 
 
 def resample(samples_S: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
-    """Band-limited resampling by FFmpeg; the first sample stays at time 0."""
+    """Band-limited resampling by FFmpeg; the first sample stays at time 0. Raises UnusableMedia for absurd rates."""
     if from_hz == to_hz:
         return samples_S
+    try:
+        return _resample(samples_S, from_hz, to_hz)
+    except av.error.FFmpegError as error:
+        raise UnusableMedia(f"the sound's {from_hz} samples a second cannot be resampled") from error
+
+
+def _resample(samples_S: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
     resampler = av.AudioResampler(format="flt", layout="mono", rate=to_hz)
     frame = av.AudioFrame.from_ndarray(samples_S[None], format="flt", layout="mono")
     frame.sample_rate = from_hz

@@ -10,6 +10,7 @@ from cluster.errors import ClusterError, InvalidRequest, NotFound, NotSupported,
 from protos.gemmacluster.v1 import content_pb2, generation_pb2, session_pb2
 from tests.cluster.media_samples import image, wav
 from tests.e2e.conftest import RunningCluster
+from tests.e2e.up_process import gateway_process
 
 GENERATE = "/gemmacluster.v1.GenerationService/Generate"
 
@@ -148,3 +149,19 @@ def test_errors_have_codes_of_the_table(client: Client) -> None:
     with pytest.raises(ClusterError) as caught:
         client.generate("hi", model="nope")
     assert caught.value.code == grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_bad_input_leaves_no_memory_behind(cluster: RunningCluster, client: Client) -> None:
+    gateway = gateway_process(cluster.address)
+    broken = _with_blob("image/png", image("PNG", 64, 64)[:-20] + bytes(1024 * 1024))
+    _refused(client, broken, times=10)
+    before = gateway.memory_info().rss
+    _refused(client, broken, times=200)
+    assert gateway.memory_info().rss - before < 64 * 1024 * 1024
+
+
+def _refused(client: Client, message: generation_pb2.GenerateRequest, times: int) -> None:
+    for number in range(times):
+        message.contents[0].parts[0].inline_data.data += bytes([number % 251])
+        with pytest.raises(InvalidRequest):
+            _send(client, message)

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import psutil
 
@@ -80,3 +81,13 @@ class UpProcess:
                     process.kill()
                 except (psutil.NoSuchProcess, ProcessLookupError):
                     continue
+
+
+def gateway_process(address: str) -> psutil.Process:
+    """The process that listens on a gateway's address."""
+    port = int(address.rpartition(":")[2])
+    return psutil.Process(next(item.pid for item in psutil.net_connections("tcp") if _listens(item, port)))
+
+
+def _listens(connection: Any, port: int) -> bool:
+    return bool(connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid)

@@ -17,6 +17,7 @@ from model.config import ModelConfig
 from model.full_attention import FullAttention
 from model.multimodal import GemmaModel, load_multimodal
 from model.soft_rows import SoftTokens, image_blocks, place
+from model.tiny import write_tiny
 from model.variants import VARIANTS
 from model.vision.patches import Patches
 from model.weights import load_model
@@ -256,6 +257,13 @@ def test_every_published_variant_has_the_weights_that_the_reference_has(name: st
     pieces = [piece for group in model.weight_map("model.language_model.").values() for piece in group]
     expected.pop("lm_head.weight")
     assert {piece.name: piece.shape for piece in pieces} == expected
+
+
+@pytest.mark.parametrize("variant", VARIANT_NAMES)
+def test_tiny_checkpoints_have_encoders_that_load(variant: str, tmp_path: Path) -> None:
+    write_tiny(variant, tmp_path / variant)
+    model = load_multimodal(tmp_path / variant)
+    assert model.encoders.encode_vision(patches(0, 6, 3)).shape == (2, model.config.text.hidden_size)
 
 
 def test_progress_counts_every_byte_once(make_media_checkpoint: MakeMediaCheckpoint) -> None:

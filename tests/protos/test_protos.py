@@ -12,7 +12,6 @@ import pytest
 from google.protobuf.descriptor_pb2 import (
     DescriptorProto,
     EnumDescriptorProto,
-    FieldDescriptorProto,
     FileDescriptorProto,
     FileDescriptorSet,
 )
@@ -104,14 +103,6 @@ def test_every_sampling_value_can_be_left_unset(files: list[FileDescriptorProto]
     singular = [field for field in config.fields if not field.is_repeated]
     assert len(singular) >= 6
     assert [field.name for field in singular if not field.has_presence] == []
-
-
-def test_message_fields_are_numbered_without_holes(files: list[FileDescriptorProto]) -> None:
-    """Until the first release nothing is reserved, so a hole is a slip."""
-    for file in files:
-        for message in file.message_type:
-            numbers: list[FieldDescriptorProto | int] = sorted(field.number for field in message.field)
-            assert numbers == list(range(1, len(numbers) + 1)), message.name
 
 
 def test_the_public_api_does_not_know_the_internal_one(files: list[FileDescriptorProto]) -> None:

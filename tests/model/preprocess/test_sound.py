@@ -40,7 +40,7 @@ def wav(samples_CS: np.ndarray, rate_hz: int, bits: int = 16) -> bytes:
 
 def float_wav(samples: np.ndarray, rate_hz: int = 16_000) -> bytes:
     body = samples.astype("<f4").tobytes()
-    fmt = struct.pack("<HHIIHH", 3, 1, rate_hz, 4 * rate_hz, 4, 32)
+    fmt = struct.pack("<HHIIHH", 3, 1, rate_hz, 0, 4, 32)
     chunks = b"fmt " + struct.pack("<I", len(fmt)) + fmt + b"data" + struct.pack("<I", len(body)) + body
     return b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WAVE" + chunks
 
@@ -121,6 +121,14 @@ def test_a_sound_with_numbers_that_are_none_is_refused(bad: float) -> None:
 def test_bytes_that_are_no_sound_are_refused(data: bytes) -> None:
     with pytest.raises(UnusableMedia):
         decode_sound(data, "audio/wav", RULES)
+
+
+@pytest.mark.parametrize("rate_hz", [1, 7, 3_000_000, 2**31 - 1])
+def test_an_absurd_rate_is_read_or_refused_but_not_obeyed_at_any_cost(rate_hz: int) -> None:
+    try:
+        assert len(decode_sound(float_wav(tone(5000, 16_000), rate_hz), "audio/wav", RULES)) <= 480_000
+    except UnusableMedia as error:
+        assert str(rate_hz) in str(error)  # noqa: PT017
 
 
 def test_a_sound_without_a_single_frame_is_refused() -> None:

@@ -1,0 +1,64 @@
+"""The README's examples, run as they stand but for the address."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cluster.config import parse_config
+from tests.e2e.conftest import RunningCluster
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BIN = Path(sys.executable).parent
+
+
+def _blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def _commands(start: str) -> list[str]:
+    joined = "".join(_blocks("sh")).replace("\\\n", "")
+    return [line for line in joined.splitlines() if line.startswith(start)]
+
+
+@pytest.mark.parametrize("block", _blocks("python"))
+def test_python_examples_run(cluster: RunningCluster, block: str) -> None:
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        exec(block.replace("127.0.0.1:50051", cluster.address), {})
+    assert out.getvalue().strip()
+
+
+@pytest.mark.parametrize("command", _commands(".venv/bin/"))
+def test_shell_examples_run(cluster: RunningCluster, command: str) -> None:
+    words = shlex.split(command.replace("127.0.0.1:50051", cluster.address))
+    program = BIN / Path(words[0]).name
+    env = {**os.environ, "GEMMA_CLUSTER_ADDRESS": cluster.address}
+    done = subprocess.run([program, *words[1:]], capture_output=True, text=True, env=env, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+
+
+@pytest.mark.parametrize("block", _blocks("yaml"))
+def test_configuration_examples_are_valid(block: str) -> None:
+    assert parse_config(yaml.safe_load(block)).variants
+
+
+def test_every_module_has_its_line() -> None:
+    missing = [
+        path.stem
+        for folder in ("cluster", "model")
+        for path in (ROOT / folder).glob("[a-z]*.py")
+        if f"`{path.stem}`" not in README and f"`{folder}/{path.stem}`" not in README
+    ]
+    assert missing == []
