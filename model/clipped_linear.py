@@ -31,4 +31,4 @@ class ClippedLinear(Layer):
             plain_O: Tensor = self.linear(x_I)
             return plain_O
         out_O: Tensor = self.linear(x_I.clamp(self.input_min, self.input_max))
-        return out_O.clamp(self.output_min, self.output_max)
+        return out_O.clamp_(self.output_min, self.output_max)

@@ -95,26 +95,25 @@ class Experts(Layer):
 
     def forward(self, rows_RD: Tensor, ends_X: Tensor) -> Tensor:
         """[R, D] -> [R, D], rows of expert x being ends_X[x-1] .. ends_X[x]."""
-        hidden_RF = gelu_gate(_grouped_linear(rows_RD, self.gate_up, ends_X))
-        return _grouped_linear(hidden_RF, self.down, ends_X)
+        grouped_linear = _by_loop if rows_RD.is_cpu else _by_kernel
+        hidden_RF = gelu_gate(grouped_linear(rows_RD, self.gate_up, ends_X))
+        return grouped_linear(hidden_RF, self.down, ends_X)
 
 
-def _grouped_linear(rows_RI: Tensor, weight_XOI: Tensor, ends_X: Tensor) -> Tensor:
+def _by_kernel(rows_RI: Tensor, weight_XOI: Tensor, ends_X: Tensor) -> Tensor:
     """Each group of rows through its own expert's weight, [R, I] -> [R, O]."""
-    # The grouped kernel asks for strides that are multiples of 16 bytes.
-    if rows_RI.shape[-1] * rows_RI.element_size() % 16 == 0:
-        return F.grouped_mm(rows_RI, weight_XOI.transpose(-2, -1), offs=ends_X)
-    return grouped_linear_by_loop(rows_RI, weight_XOI, ends_X)
+    return F.grouped_mm(rows_RI, weight_XOI.transpose(-2, -1), offs=ends_X)
 
 
-def grouped_linear_by_loop(rows_RI: Tensor, weight_XOI: Tensor, ends_X: Tensor) -> Tensor:
-    """The plain twin of the grouped kernel: one matmul per expert that has rows."""
+def _by_loop(rows_RI: Tensor, weight_XOI: Tensor, ends_X: Tensor) -> Tensor:
+    """The same, one matmul for each expert that has rows: the CPU's grouped kernel makes one for every expert, and
+    a decoding batch leaves most of them idle."""
+    sizes = torch.diff(ends_X, prepend=ends_X.new_zeros(1)).tolist()
     out_RO = rows_RI.new_empty(len(rows_RI), weight_XOI.shape[1])
-    start = 0
-    for expert, end in enumerate(ends_X.tolist()):
-        if end > start:
-            out_RO[start:end] = F.linear(rows_RI[start:end], weight_XOI[expert])
-        start = end
+    groups = zip(weight_XOI.transpose(1, 2).unbind(), rows_RI.split(sizes), out_RO.split(sizes), sizes, strict=True)
+    for weight_IO, some_RI, some_RO, size in groups:
+        if size:
+            torch.mm(some_RI, weight_IO, out=some_RO)
     return out_RO
 
 

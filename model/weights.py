@@ -17,7 +17,15 @@ from model.config import ModelConfig, TextConfig
 from model.transformer import Transformer
 from model.weight_map import HEAD, Piece, Pieces, num_active_parameters, num_parameters, weight_map
 
-__all__ = ["hf_tensors", "load_model", "num_active_parameters", "num_parameters", "save_checkpoint", "weight_map"]
+__all__ = [
+    "hf_tensors",
+    "load_model",
+    "load_module",
+    "num_active_parameters",
+    "num_parameters",
+    "save_checkpoint",
+    "weight_map",
+]
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # Where the text decoder sits: in a multimodal model, a text model, or either saved without its head.

@@ -28,20 +28,20 @@ LOCAL, GLOBAL = "sliding_attention", "full_attention"
 Batch = list[list[int]]
 
 _COMMON: dict[str, Any] = {
-    "vocab_size": 4096,
-    "vocab_size_per_layer_input": 4096,
+    "vocab_size": 1024,
+    "vocab_size_per_layer_input": 1024,
     "hidden_size_per_layer_input": 0,
     "hidden_size": 256,
     "num_attention_heads": 4,
-    "head_dim": 64,
-    "global_head_dim": 128,
+    "head_dim": 32,
+    "global_head_dim": 64,
     "sliding_window": 64,
     "max_position_embeddings": 1024,
     "final_logit_softcapping": 30.0,
 }
 # E2B's structure: per-layer embeddings, one key/value head, shared keys and values, double-wide MLP.
 _E2B = _COMMON | {
-    "intermediate_size": 512,
+    "intermediate_size": 256,
     "num_key_value_heads": 1,
     "hidden_size_per_layer_input": 32,
     "num_kv_shared_layers": 5,
@@ -57,7 +57,7 @@ _26B_A4B = _COMMON | {
     "enable_moe_block": True,
     "num_experts": 128,
     "top_k_experts": 8,
-    "moe_intermediate_size": 64,
+    "moe_intermediate_size": 32,
     "layer_types": ([LOCAL] * 5 + [GLOBAL]) * 2,
 }
 

@@ -17,7 +17,7 @@ from model.tokenizer import Tokenizer
 
 MakeEngine = Callable[..., Awaitable[Engine]]
 ENGINES = ("native", "echo")
-CONTEXT_TOKENS = 512
+CONTEXT_TOKENS = 8192
 torch.set_num_threads(1)
 
 
@@ -60,3 +60,9 @@ async def make_engine(kind: str, checkpoint: Path) -> AsyncIterator[MakeEngine]:
 async def engine(make_engine: MakeEngine) -> Engine:
     """A started engine with room for all that a test asks of it."""
     return await make_engine()
+
+
+@pytest.fixture
+async def slow_engine(make_engine: MakeEngine) -> Engine:
+    """One on which `ask.long()` takes many seconds unless it is ended: it repeats slowly, or computes for long."""
+    return await make_engine(echo_delay_ms=50)

@@ -31,8 +31,8 @@ class Ask:
         return EngineRequest(request_id, self.tokenizer.encode(text), SamplingParams(max_tokens=max_tokens, **options))
 
     def long(self, request_id: str = "r") -> EngineRequest:
-        """One that runs until it is closed, as far as a test can tell."""
-        return self(PROMPT * 8, max_tokens=200, request_id=request_id)
+        """One that runs for many seconds on an engine made with a delay of 50 ms."""
+        return self(PROMPT * 8, max_tokens=7000, request_id=request_id)
 
 
 @pytest.fixture
@@ -50,8 +50,8 @@ async def _text(engine: Engine, request: EngineRequest) -> str:
 
 
 async def _reach(engine: Engine, busy: int) -> EngineLoad:
-    """Waits until that many requests run or wait."""
-    async with asyncio.timeout(10):
+    """Waits until that many requests run or wait; not for so long that a long one could end by itself."""
+    async with asyncio.timeout(2):
         while (load := engine.load()).running + load.waiting != busy:
             await asyncio.sleep(0.002)
     return load
@@ -106,7 +106,8 @@ async def test_a_stop_string_that_never_comes_changes_nothing(engine: Engine, as
     assert await _text(engine, ask(stop=(free[-2:] + "\0",))) == free
 
 
-async def test_load_counts_a_request_and_returns_to_zero(engine: Engine, ask: Ask) -> None:
+async def test_load_counts_a_request_and_returns_to_zero(slow_engine: Engine, ask: Ask) -> None:
+    engine = slow_engine
     assert engine.load().running == engine.load().waiting == 0
     async with aclosing(engine.generate(ask.long())) as outputs:
         await anext(outputs)
@@ -116,7 +117,7 @@ async def test_load_counts_a_request_and_returns_to_zero(engine: Engine, ask: As
 
 
 async def test_closing_frees_the_slot(make_engine: MakeEngine, ask: Ask) -> None:
-    engine = await make_engine(max_batch_size=1, max_queued_requests=1)
+    engine = await make_engine(max_batch_size=1, max_queued_requests=1, echo_delay_ms=50)
     for _ in range(5):
         async with aclosing(engine.generate(ask.long())) as outputs:
             await anext(outputs)
@@ -124,31 +125,31 @@ async def test_closing_frees_the_slot(make_engine: MakeEngine, ask: Ask) -> None
     assert await _text(engine, ask())
 
 
-async def test_cancelling_the_reader_frees_the_slot(engine: Engine, ask: Ask) -> None:
-    readers = [asyncio.create_task(_all(engine.generate(ask.long()))) for _ in range(3)]
-    await _reach(engine, 3)
+async def test_cancelling_the_reader_frees_the_slot(slow_engine: Engine, ask: Ask) -> None:
+    readers = [asyncio.create_task(_all(slow_engine.generate(ask.long()))) for _ in range(3)]
+    await _reach(slow_engine, 3)
     for reader in readers:
         reader.cancel()
     await asyncio.gather(*readers, return_exceptions=True)
-    await _reach(engine, 0)
+    await _reach(slow_engine, 0)
 
 
 async def test_a_full_queue_is_overloaded_and_the_others_go_on(make_engine: MakeEngine, ask: Ask) -> None:
-    engine = await make_engine(max_batch_size=1, max_queued_requests=1, echo_delay_ms=5)
+    engine = await make_engine(max_batch_size=1, max_queued_requests=1, echo_delay_ms=50)
     running = engine.generate(ask.long("a"))
     await anext(running)
-    waiting = asyncio.create_task(_text(engine, ask(request_id="b")))
+    waiting = asyncio.create_task(_text(engine, ask(max_tokens=4, request_id="b")))
     await _reach(engine, 2)
     with pytest.raises(Overloaded) as caught:
         await anext(engine.generate(ask(request_id="c")))
     assert caught.value.retry_after_s > 0
     await running.aclose()
     assert await waiting
-    assert await _text(engine, ask(request_id="d"))
+    assert await _text(engine, ask(max_tokens=4, request_id="d"))
 
 
 async def test_stopping_ends_every_request(make_engine: MakeEngine, ask: Ask) -> None:
-    engine = await make_engine(max_batch_size=1, echo_delay_ms=5)
+    engine = await make_engine(max_batch_size=1, echo_delay_ms=50)
     readers = [asyncio.create_task(_all(engine.generate(ask.long(str(n))))) for n in range(2)]
     await _reach(engine, 2)
     await engine.stop()

@@ -42,7 +42,7 @@ class LocalReplicas:
         """Bytes both ways, and errors as statuses, as between processes."""
         self.in_flight += 1
         try:
-            async with aclosing(self._variant.generate(request.SerializeToString())) as payloads:
+            async with aclosing(self._payloads(request.SerializeToString())) as payloads:
                 async for payload in payloads:
                     chunk = ReplicaChunk.FromString(payload)
                     if chunk.error_status:
@@ -51,6 +51,15 @@ class LocalReplicas:
                     yield chunk
         finally:
             self.in_flight -= 1
+
+    async def _payloads(self, request: bytes) -> AsyncGenerator[bytes, None]:
+        """What would cross to the gateway's process; our own errors must do so as bytes."""
+        async with aclosing(self._variant.generate(request)) as payloads:
+            try:
+                async for payload in payloads:
+                    yield payload
+            except ClusterError as error:
+                raise AssertionError("a replica's error left it as an exception") from error
 
     async def loads(self, timeout_s: float) -> list[ReplicaLoadReport]:
         """The one replica's load."""

@@ -182,6 +182,27 @@ def test_of_two_turns_at_once_one_wins_and_the_other_is_aborted(client: Client, 
     assert won[0] in stored.contents[1].parts[0].text
 
 
+def test_a_turn_that_was_overtaken_is_aborted_and_not_stored(client: Client, gateway: LocalGateway) -> None:
+    release = threading.Event()
+
+    async def hook(at: int, output: EngineOutput) -> None:
+        if at:
+            await asyncio.to_thread(release.wait, 10)
+
+    gateway.engine().hook = hook
+    session = client.create_session()
+    slow = client.stream("the slow one", model=SMALL, session=session.session_id)
+    next(slow)
+    gateway.engine().hook = None
+    client.generate("the fast one", model=SMALL, session=session.session_id)
+    release.set()
+    with pytest.raises(SessionConflict):
+        list(slow)
+    stored = client.get_session(session.session_id)
+    assert stored.session.turns == 1
+    assert stored.contents[0].parts[0].text == "the fast one"
+
+
 @contextmanager
 def _stopped(pid: int) -> Iterator[None]:
     os.kill(pid, signal.SIGSTOP)

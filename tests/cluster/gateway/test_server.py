@@ -159,7 +159,7 @@ def test_a_stopping_server_lets_running_answers_end_and_takes_no_new_ones(own: L
             await asyncio.to_thread(release.wait, 10)
 
     own.engine().hook = hook
-    with Client(own.address, timeout_s=20) as client, Client(own.address, timeout_s=20) as other:
+    with Client(own.address, timeout_s=20) as client, Client(own.address, timeout_s=1) as other:
         other.models()
         stream = client.stream("one two three four", model=SMALL)
         pieces = [next(stream)]
@@ -174,7 +174,7 @@ def test_a_stopping_server_lets_running_answers_end_and_takes_no_new_ones(own: L
 
 
 def _answers(client: Client) -> bool:
-    """False once new requests are refused: by the edge, or by gRPC, which cancels what crosses its GOAWAY."""
+    """False once new requests are refused: by the edge, or by gRPC, which drops what crosses its GOAWAY."""
     try:
         client.models()
     except (Unavailable, grpc.RpcError):

@@ -65,7 +65,7 @@ def make_toy(tmp_path_factory: pytest.TempPathFactory) -> MakeToy:
     def make(variant: str, seed: int = 0, size: str = "small") -> Toy:
         key = (variant, seed, size)
         if key not in made:
-            reference = reference_model(variant, seed, size, text_only=True)
+            reference = reference_model(variant, seed, size, text_only=True, max_position_embeddings=4096)
             # With weaker embeddings the layers decide the next token, not the last token.
             reference.get_input_embeddings().weight.mul_(0.2)
             path = tmp_path_factory.mktemp("toy")

@@ -51,6 +51,7 @@ def test_memory_stays_within_the_budget(needs: list[tuple[int, int]]) -> None:
         assert cache.rows * cache.entries <= 4000
 
 
+@torch.inference_mode()
 def test_growing_and_shrinking_keep_what_rows_hold() -> None:
     cache = slot_cache(max_batch_size=8, max_context=1000, kv_token_budget=4000)
     cache.reserve(1, 1000)
@@ -63,6 +64,7 @@ def test_growing_and_shrinking_keep_what_rows_hold() -> None:
         assert torch.equal(store.keys[0, :60], before[layer])
 
 
+@torch.inference_mode()
 def test_moving_a_row_copies_all_layers() -> None:
     cache = slot_cache(max_batch_size=4, max_context=512)
     cache.reserve(3, 300)
