@@ -85,7 +85,9 @@ class VariantConfig(_Section):
         None, ge=16, description="Prompt and output together. Default: the checkpoint's, at most 32768."
     )
     max_output_tokens: int | None = Field(None, ge=1, description="Most output of a request. Default: context.")
-    num_threads: int | None = Field(None, ge=1, description="CPU threads of the engine. Default: all cores.")
+    num_threads: int | None = Field(
+        None, ge=1, description="CPU threads of the engine. Default: half the machine's logical cores."
+    )
     num_cpus: float = Field(0.1, ge=0, description="CPUs that Ray reserves for a replica.")
     num_gpus: float = Field(0, ge=0, description="GPUs that Ray reserves for a replica.")
     dtype: Literal["auto", "float32", "bfloat16"] = Field("auto", description="Weights in memory.")

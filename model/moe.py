@@ -108,12 +108,12 @@ def _by_kernel(rows_RI: Tensor, weight_XOI: Tensor, ends_X: Tensor) -> Tensor:
 def _by_loop(rows_RI: Tensor, weight_XOI: Tensor, ends_X: Tensor) -> Tensor:
     """The same, one matmul for each expert that has rows: the CPU's grouped kernel makes one for every expert, and
     a decoding batch leaves most of them idle."""
-    sizes = torch.diff(ends_X, prepend=ends_X.new_zeros(1)).tolist()
-    out_RO = rows_RI.new_empty(len(rows_RI), weight_XOI.shape[1])
-    groups = zip(weight_XOI.transpose(1, 2).unbind(), rows_RI.split(sizes), out_RO.split(sizes), sizes, strict=True)
-    for weight_IO, some_RI, some_RO, size in groups:
-        if size:
-            torch.mm(some_RI, weight_IO, out=some_RO)
+    sizes_X = torch.diff(ends_X, prepend=ends_X.new_zeros(1)).tolist()
+    busy = [expert for expert, size in enumerate(sizes_X) if size]
+    sizes = [sizes_X[expert] for expert in busy]
+    weight_XIO, out_RO = weight_XOI.transpose(1, 2), rows_RI.new_empty(len(rows_RI), weight_XOI.shape[1])
+    for expert, some_RI, some_RO in zip(busy, rows_RI.split(sizes), out_RO.split(sizes), strict=True):
+        torch.mm(some_RI, weight_XIO[expert], out=some_RO)
     return out_RO
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 from collections import deque
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -44,7 +45,8 @@ class NativeEngine(Engine):
             max_batch_size=self._config.max_batch_size,
             max_context=self._context_tokens,
             max_waiting=max(1, self._config.max_queued_requests),
-            num_threads=self._config.num_threads,
+            # Two threads on one physical core, or two engines on all cores, wait for each other more than they gain.
+            num_threads=self._config.num_threads or max(1, (os.cpu_count() or 1) // 2),
         )
         model = load_model(self._checkpoint, dtype=_DTYPES[self._config.dtype])
         tokenizer = Tokenizer.from_checkpoint(self._checkpoint)

@@ -20,6 +20,7 @@ from model.runtime.runner import Runner
 from model.runtime.sampling import SamplingParams
 from model.runtime.scheduler import Plan, Scheduler
 from model.runtime.sequence import Sequence
+from model.runtime.weight_layout import store_input_major
 from model.tokenizer import Tokenizer
 from model.transformer import Transformer
 from model.weights import load_model
@@ -49,6 +50,7 @@ class EngineLoop:
         limit = model.config.max_position_embeddings
         if config.max_context > limit:
             raise ValueError(f"max_context {config.max_context} is beyond the model's {limit}")
+        store_input_major(model)
         weight = next(model.parameters())
         self._config = config
         self._tokenizer = tokenizer
