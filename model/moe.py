@@ -112,7 +112,7 @@ def _by_loop(rows_RI: Tensor, weight_XOI: Tensor, ends_X: Tensor) -> Tensor:
     busy = [expert for expert, size in enumerate(sizes_X) if size]
     sizes = [sizes_X[expert] for expert in busy]
     weight_XIO, out_RO = weight_XOI.transpose(1, 2), rows_RI.new_empty(len(rows_RI), weight_XOI.shape[1])
-    for expert, some_RI, some_RO in zip(busy, rows_RI.split(sizes), out_RO.split(sizes), strict=True):
+    for expert, some_RI, some_RO in zip(busy, torch.split(rows_RI, sizes), torch.split(out_RO, sizes), strict=True):
         torch.mm(some_RI, weight_XIO[expert], out=some_RO)
     return out_RO
 
