@@ -14,6 +14,7 @@ from cluster.config import VariantConfig
 from cluster.replicas import Replicas
 from cluster.routing import VariantLoad
 
+_WANTED = frozenset({ReplicaState.STARTING, ReplicaState.UPDATING, ReplicaState.RECOVERING, ReplicaState.RUNNING})
 logger = logging.getLogger("ray.serve.gemma_cluster.loads")
 # The controller's answer costs tens of milliseconds of CPU, so it is asked often only until all is ready.
 _STARTING_PERIOD_S, _READY_PERIOD_S = 0.5, 5.0
@@ -73,7 +74,7 @@ class LoadMonitor:
         return {
             name: ReplicaCount(
                 running=deployments[name].replica_states.get(ReplicaState.RUNNING, 0),
-                target=sum(deployments[name].replica_states.values()),
+                target=sum(n for state, n in deployments[name].replica_states.items() if state in _WANTED),
             )
             if name in deployments
             else ReplicaCount()

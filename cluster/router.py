@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 from cluster.capabilities import Capabilities
 from cluster.config import RoutingPolicy
-from cluster.errors import NotSupported, NoVariant
+from cluster.errors import NoVariant
 from cluster.loads import LoadMonitor
 from cluster.media import inspect_contents
-from cluster.prompt import Prompt, PromptBuilder
+from cluster.prompt import PlacedMedia, Prompt, PromptBuilder
 from cluster.request import MediaInfo, ParsedRequest
 from cluster.routing import NoVariantError, RouteDecision, RouteRequest, choose_variant
-from protos.gemmacluster.internal.v1.replica_pb2 import ReplicaRequest, ReplicaSampling
+from protos.gemmacluster.internal.v1.replica_pb2 import ReplicaMedia, ReplicaRequest, ReplicaSampling
 from protos.gemmacluster.v1.content_pb2 import Content
 
 # Prompts longer than this, in bytes, are built off the event loop so that running streams go on.
@@ -40,13 +40,12 @@ class Routed:
 
     def replica_request(self, max_tokens_per_message: int) -> ReplicaRequest:
         """What the replica is asked, every default filled in."""
-        if self.prompt.media:
-            raise NotSupported("this release routes and counts media but cannot generate from it yet")
         return ReplicaRequest(
             request_id=self.request.request_id,
             prompt_token_ids=self.prompt.token_ids,
             sampling=self._sampling(),
             max_tokens_per_message=max_tokens_per_message,
+            media=[_replica_medium(medium) for medium in self.prompt.media],
         )
 
     def _sampling(self) -> ReplicaSampling:
@@ -59,6 +58,15 @@ class Routed:
             seed=asked.seed,
             stop=asked.stop,
         )
+
+
+def _replica_medium(medium: PlacedMedia) -> ReplicaMedia:
+    return ReplicaMedia(
+        mime_type=medium.mime_type,
+        data=medium.data,
+        token_offset=medium.token_offset,
+        token_count=medium.token_count,
+    )
 
 
 class Router:

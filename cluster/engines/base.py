@@ -18,12 +18,27 @@ class FinishReason(Enum):
 
 
 @dataclass(frozen=True)
+class EngineMedium:
+    """An image, a sound or a video of the prompt."""
+
+    mime_type: str
+    data: bytes
+
+    @property
+    def modality(self) -> str:
+        """image, audio or video."""
+        return self.mime_type.partition("/")[0]
+
+
+@dataclass(frozen=True)
 class EngineRequest:
-    """What an engine is asked: the whole prompt as token ids, and how to sample."""
+    """What an engine is asked: the whole prompt as token ids, how to sample, and the media behind the placeholders
+    among the ids, in their order."""
 
     request_id: str
     prompt_token_ids: list[int]
     sampling: SamplingParams
+    media: tuple[EngineMedium, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,14 +13,14 @@ import torch
 
 from cluster.config import VariantConfig
 from cluster.engines.base import Engine, EngineLoad, EngineOutput, EngineRequest, FinishReason
+from cluster.engines.soft_tokens import SoftTokenSource
 from cluster.errors import ClusterError, Overloaded, Unavailable
-from model.config import ModelConfig
+from model.multimodal import load_multimodal
 from model.runtime.config import RuntimeConfig
 from model.runtime.loop import EngineLoop
 from model.runtime.output import TokenOutput
 from model.runtime.scheduler import QueueFullError
 from model.tokenizer import Tokenizer
-from model.weights import load_model
 
 _DTYPES = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16}
 _FINISH_REASONS = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH}
@@ -34,32 +34,36 @@ class NativeEngine(Engine):
         self._config = config
         self._context_tokens = context_tokens
         self._loop: EngineLoop | None = None
+        self._media: SoftTokenSource | None = None
         self._numbers = itertools.count()
 
     async def start(self) -> None:
         """Loads the weights off the event loop, so that health checks go on."""
-        self._loop = await asyncio.to_thread(self._start_loop)
+        await asyncio.to_thread(self._load)
 
-    def _start_loop(self) -> EngineLoop:
+    def _load(self) -> None:
+        # Two threads on one physical core, or two engines on all cores, wait for each other more than they gain.
+        num_threads = self._config.num_threads or max(1, (os.cpu_count() or 1) // 2)
+        model = load_multimodal(self._checkpoint, dtype=_DTYPES[self._config.dtype])
         config = RuntimeConfig(
             max_batch_size=self._config.max_batch_size,
             max_context=self._context_tokens,
             max_waiting=max(1, self._config.max_queued_requests),
-            # Two threads on one physical core, or two engines on all cores, wait for each other more than they gain.
-            num_threads=self._config.num_threads or max(1, (os.cpu_count() or 1) // 2),
+            num_threads=num_threads,
         )
-        model = load_model(self._checkpoint, dtype=_DTYPES[self._config.dtype])
         tokenizer = Tokenizer.from_checkpoint(self._checkpoint)
-        stops = ModelConfig.from_checkpoint(self._checkpoint).eos_token_ids
-        return EngineLoop(model, tokenizer, config, eos_token_ids=stops)
+        self._media = SoftTokenSource(model, self._checkpoint, num_threads)
+        self._loop = EngineLoop(model.text, tokenizer, config, eos_token_ids=model.config.eos_token_ids)
 
     async def generate(self, request: EngineRequest) -> AsyncGenerator[EngineOutput, None]:
         """Streams what the engine thread makes; closing it aborts the request."""
-        loop, outputs = self._started(), _Outputs()
+        loop, media, outputs = self._started(), None, _Outputs()
+        if self._media is not None:
+            media = await self._media.prompt_media(request)
         # Callers may retry with the same request_id while the first try still ends.
         key = f"{request.request_id}#{next(self._numbers)}"
         try:
-            loop.submit(key, request.prompt_token_ids, request.sampling, outputs.put)
+            loop.submit(key, request.prompt_token_ids, request.sampling, outputs.put, media)
         except QueueFullError as error:
             raise Overloaded(str(error)) from error
         except RuntimeError as error:
@@ -84,6 +88,8 @@ class NativeEngine(Engine):
             raise ClusterError("the engine's thread has died")
 
     async def stop(self) -> None:
+        if self._media is not None:
+            self._media.close()
         if self._loop is not None:
             await asyncio.to_thread(self._loop.stop)
 

@@ -12,7 +12,7 @@ from ray import serve
 from cluster.capabilities import read_capabilities
 from cluster.checkpoints import resolve_checkpoint
 from cluster.config import VariantConfig
-from cluster.engines.base import Engine, EngineRequest
+from cluster.engines.base import Engine, EngineMedium, EngineRequest
 from cluster.engines.build import build_engine
 from cluster.errors import ClusterError
 from cluster.variants.packing import ChunkPacker, Pacer, ready_outputs
@@ -80,7 +80,8 @@ def _make_engine(name: str, config: VariantConfig, checkpoint_name: str) -> Engi
 
 
 def _engine_request(request: ReplicaRequest) -> EngineRequest:
-    return EngineRequest(request.request_id, list(request.prompt_token_ids), _sampling(request.sampling))
+    media = tuple(EngineMedium(item.mime_type, item.data) for item in request.media)
+    return EngineRequest(request.request_id, list(request.prompt_token_ids), _sampling(request.sampling), media)
 
 
 def _sampling(sampling: ReplicaSampling) -> SamplingParams:

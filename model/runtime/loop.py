@@ -16,6 +16,7 @@ from model.runtime.answer import Answer
 from model.runtime.config import RuntimeConfig
 from model.runtime.kv_cache import SlotCache
 from model.runtime.output import RuntimeStats, TokenOutput
+from model.runtime.prompt_media import PromptMedia
 from model.runtime.runner import Runner
 from model.runtime.sampling import SamplingParams
 from model.runtime.scheduler import Plan, Scheduler
@@ -75,14 +76,19 @@ class EngineLoop:
         return cls(load_model(path), Tokenizer.from_checkpoint(path), config, eos_token_ids=stops)
 
     def submit(
-        self, request_id: str, prompt_token_ids: Iterable[int], params: SamplingParams, on_output: OnOutput
+        self,
+        request_id: str,
+        prompt_token_ids: Iterable[int],
+        params: SamplingParams,
+        on_output: OnOutput,
+        media: PromptMedia | None = None,
     ) -> None:
-        """Queues a request; its outputs go to `on_output`.
+        """Queues a request; its outputs go to `on_output`. `media` fill the placeholders of the prompt.
 
         ValueError for an empty or too long prompt, unknown token ids or a request id in use; QueueFullError
         if `max_waiting` requests wait; RuntimeError after `stop`.
         """
-        sequence = Sequence(request_id, prompt_token_ids, params)
+        sequence = Sequence(request_id, prompt_token_ids, params, media)
         self._check(sequence)
         answer = Answer(sequence, self._tokenizer, self._eos_ids, self._config.max_context)
         with self._changed:

@@ -11,6 +11,7 @@ from model.runtime.kv_cache import SlotCache
 from model.runtime.sampler import sample
 from model.runtime.scheduler import Plan
 from model.runtime.step_attention import DecodeAttention, PrefillAttention, StepAttention
+from model.soft_rows import SoftTokens
 from model.transformer import Transformer
 
 
@@ -29,15 +30,20 @@ class Runner:
         tokens = [sequence.tokens[-1] for sequence in plan.decodes]
         positions = [sequence.num_cached for sequence in plan.decodes]
         drawn_at = list(range(len(tokens)))
+        soft: list[SoftTokens] = []
         for sequence, _, size in plan.chunks:
             start = sequence.num_cached
+            if sequence.media is not None:
+                soft.append(sequence.media.chunk(start, start + size, len(tokens)))
             tokens += sequence.tokens[start : start + size]
             positions += range(start, start + size)
             if size == sequence.num_pending:
                 drawn_at.append(len(tokens) - 1)
         positions_T = self._tensor(positions)
         attention = self._attention(plan, positions, positions_T)
-        logits_NV = self._model(self._tensor(tokens), positions_T, attention, self._tensor(drawn_at))
+        logits_NV = self._model(
+            self._tensor(tokens), positions_T, attention, self._tensor(drawn_at), self._joined(soft)
+        )
         return sample(logits_NV, plan.drawing)
 
     def _attention(self, plan: Plan, positions: list[int], positions_T: Tensor) -> StepAttention:
@@ -46,9 +52,15 @@ class Runner:
             rows = len(plan.decodes)
             parts.append((rows, DecodeAttention(self._cache, positions[:rows], positions_T[:rows])))
         for sequence, row, size in plan.chunks:
-            prefill = PrefillAttention(self._cache, row, sequence.num_cached, size, self._device)
+            prefill = PrefillAttention(self._cache, row, sequence.num_cached, size, self._device, sequence.media)
             parts.append((size, prefill))
         return StepAttention(parts)
+
+    def _joined(self, soft: list[SoftTokens]) -> SoftTokens | None:
+        if not any(len(part.rows_N) for part in soft):
+            return None
+        rows_N = torch.cat([part.rows_N for part in soft]).to(self._device)
+        return SoftTokens(rows_N, torch.cat([part.values_ND for part in soft]).to(self._device))
 
     def _tensor(self, numbers: list[int]) -> Tensor:
         return torch.tensor(numbers, dtype=torch.int64, device=self._device)

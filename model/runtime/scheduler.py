@@ -95,7 +95,8 @@ class Scheduler:
         if self.running and self.running[-1].num_pending > 1:
             chunks.append(self._chunk(left))
             left -= chunks[-1].size
-        while left and self._can_admit():
+        # A chunk may stop short of its limit in front of an image; nobody overtakes a half computed prompt.
+        while left > 0 and all(chunk.is_last for chunk in chunks) and self._can_admit():
             self.running.append(self.waiting.popleft())
             chunks.append(self._chunk(left))
             left -= chunks[-1].size
@@ -103,7 +104,7 @@ class Scheduler:
 
     def _chunk(self, limit: int) -> Chunk:
         newest = self.running[-1]
-        return Chunk(newest, len(self.running) - 1, min(limit, newest.num_pending))
+        return Chunk(newest, len(self.running) - 1, newest.chunk_size(limit))
 
     def _can_admit(self) -> bool:
         if not self.waiting or len(self.running) == self._config.max_batch_size:

@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Iterable
 
+from model.runtime.prompt_media import PromptMedia
 from model.runtime.sampling import SamplingParams
 
 
@@ -13,9 +14,12 @@ class Sequence:
     a preemption, which sets `num_cached` back to 0), then one at a time.
     """
 
-    def __init__(self, request_id: str, prompt: Iterable[int], params: SamplingParams) -> None:
+    def __init__(
+        self, request_id: str, prompt: Iterable[int], params: SamplingParams, media: PromptMedia | None = None
+    ) -> None:
         self.request_id = request_id
         self.params = params
+        self.media = media
         self.tokens = list(prompt)
         self.prompt_length = len(self.tokens)
         self.num_cached = 0
@@ -29,3 +33,10 @@ class Sequence:
     @property
     def num_generated(self) -> int:
         return len(self.tokens) - self.prompt_length
+
+    def chunk_size(self, limit: int) -> int:
+        """How many pending tokens to compute next: about `limit`, but never a part of an image that must see itself."""
+        end = self.num_cached + min(limit, self.num_pending)
+        if self.media is not None:
+            end = self.media.whole_blocks(self.num_cached, end)
+        return end - self.num_cached

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from model.attention import KVCache
 from model.runtime.kv_cache import SlotCache
+from model.runtime.prompt_media import PromptMedia
 
 
 class DecodeAttention:
@@ -70,7 +71,16 @@ class _RowView:
 class PrefillAttention:
     """`count` tokens of one sequence, in `row`, after the `start` tokens that the cache already holds."""
 
-    def __init__(self, cache: SlotCache, row: int, start: int, count: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        cache: SlotCache,
+        row: int,
+        start: int,
+        count: int,
+        device: torch.device,
+        media: PromptMedia | None = None,
+    ) -> None:
+        self._media = media
         self._cache, self._row, self._start, self._count = cache, row, start, count
         self._context: dict[int, tuple[Tensor, Tensor]] = {}
         self._masks: dict[bool, Tensor | None] = {}
@@ -132,15 +142,18 @@ class PrefillAttention:
         return self._masks[is_local]
 
     def _build_mask(self, window: int | None, dtype: torch.dtype) -> Tensor | None:
-        if self._start == 0 and (window is None or self._count <= window):
-            return None
         first = 0 if window is None else self._start - self._num_past
         end = self._start + self._count
-        asking_n1 = torch.arange(self._start, end, device=self._device)[:, None]
+        asking_n = torch.arange(self._start, end, device=self._device)
         asked_C = torch.arange(first, end, device=self._device)
-        hidden_nC = asked_C > asking_n1
+        same_image_nC = None if window is None or self._media is None else self._media.same_image(asking_n, asked_C)
+        if same_image_nC is None and self._start == 0 and (window is None or self._count <= window):
+            return None
+        hidden_nC = asked_C > asking_n[:, None]
+        if same_image_nC is not None:
+            hidden_nC &= ~same_image_nC
         if window is not None:
-            hidden_nC |= asked_C <= asking_n1 - window
+            hidden_nC |= asked_C <= asking_n[:, None] - window
         zeros_nC = torch.zeros(hidden_nC.shape, dtype=dtype, device=self._device)
         return zeros_nC.masked_fill_(hidden_nC, -torch.inf)
 

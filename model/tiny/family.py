@@ -89,6 +89,7 @@ TINY_26B_A4B = _model(
         sliding_window=128,
         max_position_embeddings=65_536,
         moe=MoeConfig(num_experts=128, top_k=8, expert_size=4),
+        has_bidirectional_images=True,
     ),
     vision=_LARGE_VISION,
 )
@@ -104,6 +105,7 @@ TINY_31B = _model(
         global_=AttentionShape(head_dim=64, num_kv_heads=1, rope=GLOBAL_ROPE, k_is_v=True),
         sliding_window=128,
         max_position_embeddings=65_536,
+        has_bidirectional_images=True,
     ),
     vision=_LARGE_VISION,
 )

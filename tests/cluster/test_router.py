@@ -13,7 +13,7 @@ from cluster.capabilities import read_capabilities
 from cluster.checkpoints import resolve_checkpoint
 from cluster.client import text_content
 from cluster.config import RoutingPolicy, VariantConfig
-from cluster.errors import NotSupported, NoVariant
+from cluster.errors import NoVariant
 from cluster.media import inspect_contents
 from cluster.prompt import PromptBuilder
 from cluster.request import ParsedRequest, SamplingOverrides
@@ -175,9 +175,11 @@ async def test_what_the_caller_says_is_kept_even_when_it_is_zero(router: Router)
     assert list(asked.stop) == ["a", "b"]
 
 
-async def test_media_are_routed_but_not_generated_from(router: Router) -> None:
+async def test_media_reach_the_replica_with_the_places_of_their_soft_tokens(router: Router) -> None:
     contents = [_media("image/png", image("PNG"))]
     routed = await router.route(_request(*contents, media=await inspect_contents(contents)))
-    assert routed.prompt.tokens_by_modality["image"] > 0
-    with pytest.raises(NotSupported):
-        routed.replica_request(0)
+    (medium,) = routed.replica_request(0).media
+    assert (medium.mime_type, medium.data) == ("image/png", image("PNG"))
+    assert medium.token_count == routed.prompt.tokens_by_modality["image"] > 0
+    run = routed.prompt.token_ids[medium.token_offset : medium.token_offset + medium.token_count]
+    assert len(set(run)) == 1

@@ -17,8 +17,8 @@ CONFIG = """
 gateway: {{port: {port}, max_message_mb: 16}}
 sessions: {{ttl_s: 600, timeout_s: 2}}
 variants:
-  e2b: {{max_context_tokens: 2048}}
-  e4b: {{max_context_tokens: 2048}}
+  e2b: {{max_context_tokens: 4096}}
+  e4b: {{max_context_tokens: 4096}}
   26b-a4b: {{}}
   31b: {{}}
   echo: {{checkpoint: "tiny:e2b", engine: echo, cost: 99, echo_delay_ms: 5, max_batch_size: 4, max_queued_requests: 2}}

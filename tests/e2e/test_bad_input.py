@@ -6,7 +6,7 @@ import grpc
 import pytest
 
 from cluster.client import Client, request, text_content
-from cluster.errors import ClusterError, InvalidRequest, NotFound, NotSupported, NoVariant
+from cluster.errors import ClusterError, InvalidRequest, NotFound, NoVariant
 from protos.gemmacluster.v1 import content_pb2, generation_pb2, session_pb2
 from tests.cluster.media_samples import image, wav
 from tests.e2e.conftest import RunningCluster
@@ -74,17 +74,6 @@ def test_audio_never_reaches_a_variant_without_audio(client: Client) -> None:
     with pytest.raises(NoVariant) as caught:
         client.route(message, model="31b")
     assert ("MODALITY_AUDIO", "31b") in {(code, variant) for code, variant, _ in caught.value.violations}
-
-
-def test_media_is_routed_and_counted_and_not_generated_from(client: Client) -> None:
-    message = _with_blob("image/png", image("PNG", 320, 200))
-    routed = client.route(list(message.contents))
-    assert {item.modality for item in routed.prompt_tokens_by_modality} == {
-        content_pb2.MODALITY_TEXT,
-        content_pb2.MODALITY_IMAGE,
-    }
-    with pytest.raises(NotSupported):
-        _send(client, message)
 
 
 def test_a_session_that_never_was_is_not_found(client: Client) -> None:

@@ -7,7 +7,7 @@ import uuid
 import pytest
 
 from cluster.client import Client, request
-from cluster.errors import InvalidRequest, NotSupported, NoVariant
+from cluster.errors import InvalidRequest, NoVariant
 from protos.gemmacluster.v1.content_pb2 import (
     MODALITY_IMAGE,
     MODALITY_TEXT,
@@ -154,14 +154,15 @@ def test_count_tokens_says_which_variant_it_counted_on(client: Client, model: st
     assert client.count_tokens("hi", model=model).variant == variant
 
 
-def test_images_are_routed_and_counted_but_not_generated_from(client: Client, gateway: LocalGateway) -> None:
+def test_images_are_routed_counted_and_handed_to_the_engine(client: Client, gateway: LocalGateway) -> None:
     message = _with_media("image/png", image("PNG"))
     counts = {item.modality: item.tokens for item in client.route(message).prompt_tokens_by_modality}
     assert counts[MODALITY_IMAGE] > 0
     assert counts[MODALITY_TEXT] > 0
-    with pytest.raises(NotSupported):
-        client.generate(message)
-    assert not any(gateway.engine(name).requests for name in (SMALL, LARGE))
+    usage = client.generate(message, model=SMALL).usage
+    assert {item.modality: item.tokens for item in usage.prompt_tokens_by_modality} == counts
+    (medium,) = gateway.engine(SMALL).requests[-1].media
+    assert (medium.mime_type, medium.data) == ("image/png", image("PNG"))
 
 
 def test_audio_goes_to_the_variant_that_hears(client: Client) -> None:

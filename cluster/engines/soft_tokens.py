@@ -1,0 +1,63 @@
+"""The media of requests as soft tokens: encoded off the event loop, recent ones kept by content hash."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from cluster.engines.base import EngineMedium, EngineRequest
+from cluster.errors import InvalidRequest
+from model.media_encoder import MediaEncoder
+from model.multimodal import GemmaModel
+from model.preprocess.errors import UnusableMedia
+from model.runtime.prompt_media import PromptMedia
+from model.soft_tokens import SoftTokenRules
+
+_KEPT_BYTES = 256 * 1024 * 1024
+
+
+class SoftTokenSource:
+    """Encodes one medium at a time, so that encoding takes one thread's share of the machine and no more."""
+
+    def __init__(self, model: GemmaModel, checkpoint: Path, num_threads: int) -> None:
+        self._config = model.config
+        self._encoder = MediaEncoder(model.encoders, SoftTokenRules.from_checkpoint(checkpoint))
+        self._kept: OrderedDict[str, Tensor] = OrderedDict()
+        self._executor = ThreadPoolExecutor(1, "media-encoder", partial(torch.set_num_threads, num_threads))
+
+    async def prompt_media(self, request: EngineRequest) -> PromptMedia | None:
+        """What the request's media add to its prompt; None without media. Raises InvalidRequest if one is broken."""
+        if not request.media:
+            return None
+        soft: dict[str, list[Tensor]] = {}
+        for medium in request.media:
+            soft.setdefault(medium.modality, []).append(await self._soft_tokens(medium))
+        return PromptMedia.of(request.prompt_token_ids, soft, self._config)
+
+    async def _soft_tokens(self, medium: EngineMedium) -> Tensor:
+        key = f"{medium.mime_type} {hashlib.sha256(medium.data).hexdigest()}"
+        if key not in self._kept:
+            encode = partial(self._encoder.encode, medium.data, medium.mime_type)
+            try:
+                self._keep(key, await asyncio.get_running_loop().run_in_executor(self._executor, encode))
+            except UnusableMedia as error:
+                raise InvalidRequest.of("contents", str(error)) from error
+        self._kept.move_to_end(key)
+        return self._kept[key]
+
+    def _keep(self, key: str, soft_ND: Tensor) -> None:
+        """Forgets the longest unused beyond the limit, but never the newest."""
+        self._kept[key] = soft_ND
+        while len(self._kept) > 1 and sum(tensor.nbytes for tensor in self._kept.values()) > _KEPT_BYTES:
+            self._kept.popitem(last=False)
+
+    def close(self) -> None:
+        """Ends the thread once what it encodes now is done."""
+        self._executor.shutdown(wait=False, cancel_futures=True)

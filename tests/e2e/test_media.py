@@ -1,0 +1,84 @@
+"""Images, sound and video over gRPC: every variant answers to what it can see or hear."""
+
+from __future__ import annotations
+
+import pytest
+
+from cluster.client import Client
+from protos.gemmacluster.v1 import content_pb2
+from tests.cluster.media_samples import flac, image, mp3, mp4, wav, webm
+
+MEDIA = {
+    "image/png": image("PNG", 320, 200),
+    "image/jpeg": image("JPEG", 90, 400),
+    "image/webp": image("WEBP", 64, 64),
+    "video/mp4": mp4(30),
+    "video/webm": webm(20),
+    "audio/wav": wav(1.5),
+    "audio/flac": flac(0.4),
+    "audio/mpeg": mp3(2.0),
+}
+SEE, HEAR = [kind for kind in MEDIA if not kind.startswith("audio/")], ["audio/wav", "audio/flac", "audio/mpeg"]
+CASES = [(variant, kind) for variant in ("e2b", "e4b") for kind in (*SEE, *HEAR)]
+CASES += [(variant, kind) for variant in ("26b-a4b", "31b") for kind in SEE]
+
+
+def message(text: str, *kinds: str) -> content_pb2.Content:
+    """Media, then text."""
+    blobs = [content_pb2.Blob(mime_type=kind, data=MEDIA[kind]) for kind in kinds]
+    parts = [content_pb2.Part(inline_data=blob) for blob in blobs]
+    return content_pb2.Content(parts=[*parts, content_pb2.Part(text=text)])
+
+
+@pytest.mark.parametrize(("variant", "kind"), CASES)
+def test_a_variant_answers_to_what_it_can_see_or_hear(client: Client, variant: str, kind: str) -> None:
+    options = {"model": variant, "max_output_tokens": 8, "temperature": 0}
+    answer = client.generate(message("what is it?", kind), **options)
+    again = client.generate(message("what is it?", kind), **options)
+    modality = content_pb2.Modality.Value(f"MODALITY_{kind.partition('/')[0].upper()}")
+    counts = {item.modality: item.tokens for item in answer.usage.prompt_tokens_by_modality}
+    assert counts[modality] > 0
+    assert 1 <= answer.usage.output_tokens <= 8
+    assert answer.content == again.content
+
+
+@pytest.mark.parametrize("variant", ["e2b", "31b"])
+def test_the_answer_depends_on_the_picture(client: Client, variant: str) -> None:
+    def answer(data: bytes) -> str:
+        blob = content_pb2.Blob(mime_type="image/png", data=data)
+        turn = content_pb2.Content(parts=[content_pb2.Part(inline_data=blob), content_pb2.Part(text="describe it")])
+        return client.generate(turn, model=variant, max_output_tokens=24, temperature=0).content.parts[0].text
+
+    pictures = [image("PNG", 200, 200, "L"), image("PNG", 200, 200), image("PNG", 150, 200)]
+    assert len({answer(picture) for picture in pictures}) > 1
+
+
+def test_several_media_of_several_kinds_in_one_turn(client: Client) -> None:
+    turn = message("compare them", "image/png", "audio/wav", "image/jpeg", "video/mp4")
+    answer = client.generate(turn, model="e4b", max_output_tokens=8)
+    assert {item.modality for item in answer.usage.prompt_tokens_by_modality} == {
+        content_pb2.MODALITY_TEXT,
+        content_pb2.MODALITY_IMAGE,
+        content_pb2.MODALITY_AUDIO,
+        content_pb2.MODALITY_VIDEO,
+    }
+
+
+def test_a_picture_stays_in_the_session(client: Client) -> None:
+    session = client.create_session().session_id
+    first = client.generate(message("look", "image/png"), session=session, model="e2b", max_output_tokens=4)
+    second = client.generate("and now?", session=session, max_output_tokens=4)
+    pictures = [
+        item.tokens
+        for answer in (first, second)
+        for item in answer.usage.prompt_tokens_by_modality
+        if item.modality == content_pb2.MODALITY_IMAGE
+    ]
+    assert len(pictures) == 2
+    assert pictures[0] == pictures[1]
+    assert client.get_session(session).contents[0].parts[0].inline_data.data == MEDIA["image/png"]
+
+
+def test_audio_alone_goes_to_a_variant_that_hears(client: Client) -> None:
+    answer = client.generate(message("what was said?", "audio/wav"), max_output_tokens=4)
+    assert answer.routing.variant in ("e2b", "e4b")
