@@ -70,8 +70,10 @@ def _scaling(variant: VariantConfig) -> dict[str, Any]:
 
 def _actor_options(config: ClusterConfig, num_cpus: float, num_gpus: float) -> dict[str, Any]:
     """Serve reads its settings from the environment of each actor."""
+    # A replica gets the new turn and the session's media in one message.
+    replica_mb = min(2047, config.gateway.max_message_mb + config.sessions.max_session_mb + 1)
     env_vars = {
-        "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(config.gateway.max_message_mb * 1024 * 1024),
+        "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(replica_mb * 1024 * 1024),
         # Handles and user code share one event loop: a message crosses no threads on its way.
         "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
         "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",

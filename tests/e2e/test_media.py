@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
+
+import numpy as np
 import pytest
+from PIL import Image
 
 from cluster.client import Client
 from protos.gemmacluster.v1 import content_pb2
@@ -77,6 +81,18 @@ def test_a_picture_stays_in_the_session(client: Client) -> None:
     assert len(pictures) == 2
     assert pictures[0] == pictures[1]
     assert client.get_session(session).contents[0].parts[0].inline_data.data == MEDIA["image/png"]
+
+
+def test_a_history_larger_than_one_message_reaches_the_replica(client: Client) -> None:
+    session = client.create_session().session_id
+    for seed in (1, 2):
+        noise = np.random.default_rng(seed).integers(0, 256, (1800, 1800, 3), np.uint8)
+        file = io.BytesIO()
+        Image.fromarray(noise).save(file, "PNG", compress_level=0)
+        blob = content_pb2.Blob(mime_type="image/png", data=file.getvalue())
+        turn = content_pb2.Content(parts=[content_pb2.Part(inline_data=blob)])
+        answer = client.generate(turn, session=session, model="echo", max_output_tokens=1)
+    assert answer.session.turns == 2
 
 
 def test_audio_alone_goes_to_a_variant_that_hears(client: Client) -> None:
