@@ -178,11 +178,13 @@ async def test_too_few_replicas_is_told_apart(own_store: SessionStore, own_valke
         await own_store.create("s")
 
 
-async def test_connections_run_out_softly(own_store: SessionStore, own_valkey: EmbeddedValkey) -> None:
-    await own_store.create("s")
+async def test_connections_run_out_softly(own_valkey: EmbeddedValkey) -> None:
+    patient = SessionStore(own_valkey.url, SessionsConfig(timeout_s=60))
+    await patient.create("s")
     async with redis.asyncio.Redis.from_url(own_valkey.url) as client:
-        await asyncio.gather(*(own_store.get("s", with_contents=True) for _ in range(300)))
+        await asyncio.gather(*(patient.get("s", with_contents=True) for _ in range(300)))
         assert int((await client.info("clients"))["connected_clients"]) <= 65
+    await patient.close()
 
 
 async def test_cancelled_calls_leak_no_connection_and_mix_no_answers(own_store: SessionStore) -> None:
