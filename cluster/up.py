@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
+import psutil
 import ray
 from ray import serve
 from ray.serve.schema import ApplicationStatus, LoggingConfig
@@ -28,6 +29,7 @@ from cluster.sessions.embedded import EmbeddedValkey, EmbeddedValkeyError
 
 _OBJECT_STORE_BYTES = 128 * 1024 * 1024  # requests travel by gRPC; the object store holds next to nothing
 _POLL_S = 0.2
+_AGENTS_END_S = 5.0
 
 
 class UpError(RuntimeError):
@@ -100,8 +102,21 @@ def _redis(config: ClusterConfig, ray_address: str | None) -> Iterator[ClusterCo
 
 @contextmanager
 def _ray(address: str | None) -> Iterator[None]:
-    """A connection to Ray; a cluster that we started stops with it."""
+    """A connection to Ray; a cluster that we started stops with it, however far its start had come."""
     _say("starting Ray" if address is None else f"connecting to Ray at {address}")
+    older = set(psutil.Process().children(recursive=True))
+    try:
+        _connect(address)
+        signal.signal(signal.SIGTERM, _interrupt)  # only now: ray.init sets one that ends the process at once
+        yield
+    finally:
+        _ignore_interrupts()
+        started = set(psutil.Process().children(recursive=True)) - older
+        ray.shutdown()
+        _end(started)
+
+
+def _connect(address: str | None) -> None:
     local: dict[str, Any] = {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
     try:
         ray.init(
@@ -113,11 +128,14 @@ def _ray(address: str | None) -> Iterator[None]:
         )
     except ConnectionError as error:
         raise UpError(f"no Ray cluster answers at {address}: {error}") from error
-    signal.signal(signal.SIGTERM, _interrupt)  # only now: ray.init sets one that ends the process at once
-    try:
-        yield
-    finally:
-        ray.shutdown()
+
+
+def _end(processes: set[psutil.Process]) -> None:
+    """Ray's agents outlive a raylet that ended while they started; nobody else would end them."""
+    _, alive = psutil.wait_procs(list(processes), timeout=_AGENTS_END_S)
+    for process in alive:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from pathlib import Path
 
 import grpc
@@ -52,6 +53,20 @@ def test_it_stops_cleanly_and_leaves_no_process(tmp_path: Path, number: signal.S
         assert process.stop(number) == 0
         assert process.survivors() == []
         assert "Traceback" not in "".join(process.output)
+    finally:
+        process.kill()
+
+
+@pytest.mark.parametrize("seconds", [1.0, 3.0])
+def test_stopped_while_it_starts_it_leaves_no_process(tmp_path: Path, seconds: float) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(ECHO_ONLY.format(port=free_port()))
+    process = UpProcess(["--config", str(config)], {"REDIS_URL": ""})
+    try:
+        process.wait_for("starting Ray")
+        time.sleep(seconds)
+        process.stop(signal.SIGTERM if seconds > 2 else signal.SIGINT)
+        assert process.survivors() == []
     finally:
         process.kill()
 

@@ -46,13 +46,18 @@ class UpProcess:
 
     def wait_until_ready(self) -> str:
         """The address of the ready line. Raises AssertionError with the output when it ends first."""
+        address = self.wait_for(READY).removeprefix(READY).split()[0]
+        self._children = set(psutil.Process(self._process.pid).children(recursive=True))
+        return address
+
+    def wait_for(self, text: str) -> str:
+        """The next line that has `text`. Raises AssertionError with the output when it ends first."""
         deadline = time.monotonic() + START_S
         while True:
             line = self._lines.get(timeout=max(0.1, deadline - time.monotonic()))
             assert line is not None, f"`up` ended: {''.join(self.output)}"
-            if line.startswith(READY):
-                self._children = set(psutil.Process(self._process.pid).children(recursive=True))
-                return line.removeprefix(READY).split()[0]
+            if text in line:
+                return line
 
     def wait(self) -> int:
         """The exit code, once it ends by itself."""
