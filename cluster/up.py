@@ -106,7 +106,8 @@ def _ray(address: str | None) -> Iterator[None]:
     _say("starting Ray" if address is None else f"connecting to Ray at {address}")
     older = set(psutil.Process().children(recursive=True))
     try:
-        _connect(address)
+        with _interrupts_held():
+            _connect(address)
         signal.signal(signal.SIGTERM, _interrupt)  # only now: ray.init sets one that ends the process at once
         yield
     finally:
@@ -114,6 +115,19 @@ def _ray(address: str | None) -> Iterator[None]:
         started = set(psutil.Process().children(recursive=True)) - older
         ray.shutdown()
         _end(started)
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C inside takes effect at the end: a Ray that is half connected crashes when it is shut down."""
+    held: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _frame: held.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if held:
+        raise KeyboardInterrupt
 
 
 def _connect(address: str | None) -> None:
