@@ -125,7 +125,7 @@ class GenerationServicer:
             finish_reason=result.finish_reason, usage=messages.usage(routed.prompt, result)
         )
         if session is not None:
-            contents = [*routed.request.contents, _model_content(result.text)]
+            contents = [*routed.request.contents, result.content]
             record = await self._sessions.append_turn(
                 session.session_id,
                 etag=session.etag,

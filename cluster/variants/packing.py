@@ -150,7 +150,7 @@ class ChunkPacker:
     def _result(self, last: EngineOutput) -> ReplicaResult:
         assert last.finish_reason is not None
         return ReplicaResult(
-            text="".join(self._texts),
+            content=Content(role=ROLE_MODEL, parts=[Part(text="".join(self._texts))]),
             finish_reason=_FINISH_REASONS[last.finish_reason.value],
             output_tokens=self._output_tokens,
             cached_tokens=last.cached_tokens,

@@ -208,7 +208,7 @@ def test_the_last_chunk_sums_up_the_answer(reason: FinishReason, public: int) ->
     packer = ChunkPacker(0)
     packer.pack([EngineOutput("Hello", 2), EngineOutput(", ", 1)])
     result = packer.pack([EngineOutput("you", 1, reason, cached_tokens=7)]).result
-    assert (result.text, result.output_tokens, result.finish_reason) == ("Hello, you", 4, public)
+    assert (result.content.parts[0].text, result.output_tokens, result.finish_reason) == ("Hello, you", 4, public)
     assert result.cached_tokens == 7
 
 
@@ -234,6 +234,6 @@ def test_no_text_and_no_token_is_lost(batches: list[list[tuple[str, int]]], max_
     chunks = [packer.pack([EngineOutput(*pair) for pair in batch]) for batch in batches]
     chunks.append(packer.pack([EngineOutput("", 1, FinishReason.STOP)]))
     texts = [text for chunk in chunks for text in _text(_public(chunk))]
-    assert "".join(texts) == "".join(text for text, _ in flat) == chunks[-1].result.text
+    assert "".join(texts) == "".join(text for text, _ in flat) == chunks[-1].result.content.parts[0].text
     assert chunks[-1].result.output_tokens == sum(count for _, count in flat) + 1
     assert len(texts) == chunks[-1].result.next_chunk_index

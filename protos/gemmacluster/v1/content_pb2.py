@@ -25,31 +25,31 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$protos/gemmacluster/v1/content.proto\x12\x0fgemmacluster.v1\x1a\x1cgoogle/protobuf/struct.proto\"T\n\x07\x43ontent\x12#\n\x04role\x18\x01 \x01(\x0e\x32\x15.gemmacluster.v1.Role\x12$\n\x05parts\x18\x02 \x03(\x0b\x32\x15.gemmacluster.v1.Part\"\x85\x02\n\x04Part\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12,\n\x0binline_data\x18\x02 \x01(\x0b\x32\x15.gemmacluster.v1.BlobH\x00\x12.\n\tfile_data\x18\x03 \x01(\x0b\x32\x19.gemmacluster.v1.FileDataH\x00\x12\x36\n\rfunction_call\x18\x04 \x01(\x0b\x32\x1d.gemmacluster.v1.FunctionCallH\x00\x12>\n\x11\x66unction_response\x18\x05 \x01(\x0b\x32!.gemmacluster.v1.FunctionResponseH\x00\x12\x0f\n\x07thought\x18\x06 \x01(\x08\x42\x06\n\x04\x64\x61ta\"\'\n\x04\x42lob\x12\x11\n\tmime_type\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"*\n\x08\x46ileData\x12\x11\n\tmime_type\x18\x01 \x01(\t\x12\x0b\n\x03uri\x18\x02 \x01(\t\"O\n\x0c\x46unctionCall\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12%\n\x04\x61rgs\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\"W\n\x10\x46unctionResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12)\n\x08response\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\"e\n\x13\x46unctionDeclaration\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12+\n\nparameters\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\"M\n\x0eModalityTokens\x12+\n\x08modality\x18\x01 \x01(\x0e\x32\x19.gemmacluster.v1.Modality\x12\x0e\n\x06tokens\x18\x02 \x01(\x05*[\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\r\n\tROLE_USER\x10\x01\x12\x0e\n\nROLE_MODEL\x10\x02\x12\x0f\n\x0bROLE_SYSTEM\x10\x03\x12\r\n\tROLE_TOOL\x10\x04*s\n\x08Modality\x12\x18\n\x14MODALITY_UNSPECIFIED\x10\x00\x12\x11\n\rMODALITY_TEXT\x10\x01\x12\x12\n\x0eMODALITY_IMAGE\x10\x02\x12\x12\n\x0eMODALITY_AUDIO\x10\x03\x12\x12\n\x0eMODALITY_VIDEO\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$protos/gemmacluster/v1/content.proto\x12\x0fgemmacluster.v1\x1a\x1cgoogle/protobuf/struct.proto\"T\n\x07\x43ontent\x12#\n\x04role\x18\x01 \x01(\x0e\x32\x15.gemmacluster.v1.Role\x12$\n\x05parts\x18\x02 \x03(\x0b\x32\x15.gemmacluster.v1.Part\"\x85\x02\n\x04Part\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12,\n\x0binline_data\x18\x02 \x01(\x0b\x32\x15.gemmacluster.v1.BlobH\x00\x12.\n\tfile_data\x18\x03 \x01(\x0b\x32\x19.gemmacluster.v1.FileDataH\x00\x12\x36\n\rfunction_call\x18\x04 \x01(\x0b\x32\x1d.gemmacluster.v1.FunctionCallH\x00\x12>\n\x11\x66unction_response\x18\x05 \x01(\x0b\x32!.gemmacluster.v1.FunctionResponseH\x00\x12\x0f\n\x07thought\x18\x06 \x01(\x08\x42\x06\n\x04\x64\x61ta\"Y\n\x04\x42lob\x12\x11\n\tmime_type\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x1c\n\x0fmax_soft_tokens\x18\x03 \x01(\x05H\x00\x88\x01\x01\x42\x12\n\x10_max_soft_tokens\"*\n\x08\x46ileData\x12\x11\n\tmime_type\x18\x01 \x01(\t\x12\x0b\n\x03uri\x18\x02 \x01(\t\"O\n\x0c\x46unctionCall\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12%\n\x04\x61rgs\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\"W\n\x10\x46unctionResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12)\n\x08response\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\"e\n\x13\x46unctionDeclaration\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12+\n\nparameters\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\"M\n\x0eModalityTokens\x12+\n\x08modality\x18\x01 \x01(\x0e\x32\x19.gemmacluster.v1.Modality\x12\x0e\n\x06tokens\x18\x02 \x01(\x05*[\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\r\n\tROLE_USER\x10\x01\x12\x0e\n\nROLE_MODEL\x10\x02\x12\x0f\n\x0bROLE_SYSTEM\x10\x03\x12\r\n\tROLE_TOOL\x10\x04*s\n\x08Modality\x12\x18\n\x14MODALITY_UNSPECIFIED\x10\x00\x12\x11\n\rMODALITY_TEXT\x10\x01\x12\x12\n\x0eMODALITY_IMAGE\x10\x02\x12\x12\n\x0eMODALITY_AUDIO\x10\x03\x12\x12\n\x0eMODALITY_VIDEO\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protos.gemmacluster.v1.content_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ROLE']._serialized_start=874
-  _globals['_ROLE']._serialized_end=965
-  _globals['_MODALITY']._serialized_start=967
-  _globals['_MODALITY']._serialized_end=1082
+  _globals['_ROLE']._serialized_start=924
+  _globals['_ROLE']._serialized_end=1015
+  _globals['_MODALITY']._serialized_start=1017
+  _globals['_MODALITY']._serialized_end=1132
   _globals['_CONTENT']._serialized_start=87
   _globals['_CONTENT']._serialized_end=171
   _globals['_PART']._serialized_start=174
   _globals['_PART']._serialized_end=435
   _globals['_BLOB']._serialized_start=437
-  _globals['_BLOB']._serialized_end=476
-  _globals['_FILEDATA']._serialized_start=478
-  _globals['_FILEDATA']._serialized_end=520
-  _globals['_FUNCTIONCALL']._serialized_start=522
-  _globals['_FUNCTIONCALL']._serialized_end=601
-  _globals['_FUNCTIONRESPONSE']._serialized_start=603
-  _globals['_FUNCTIONRESPONSE']._serialized_end=690
-  _globals['_FUNCTIONDECLARATION']._serialized_start=692
-  _globals['_FUNCTIONDECLARATION']._serialized_end=793
-  _globals['_MODALITYTOKENS']._serialized_start=795
-  _globals['_MODALITYTOKENS']._serialized_end=872
+  _globals['_BLOB']._serialized_end=526
+  _globals['_FILEDATA']._serialized_start=528
+  _globals['_FILEDATA']._serialized_end=570
+  _globals['_FUNCTIONCALL']._serialized_start=572
+  _globals['_FUNCTIONCALL']._serialized_end=651
+  _globals['_FUNCTIONRESPONSE']._serialized_start=653
+  _globals['_FUNCTIONRESPONSE']._serialized_end=740
+  _globals['_FUNCTIONDECLARATION']._serialized_start=742
+  _globals['_FUNCTIONDECLARATION']._serialized_end=843
+  _globals['_MODALITYTOKENS']._serialized_start=845
+  _globals['_MODALITYTOKENS']._serialized_end=922
 # @@protoc_insertion_point(module_scope)

@@ -59,12 +59,14 @@ class Part(_message.Message):
     def __init__(self, text: _Optional[str] = ..., inline_data: _Optional[_Union[Blob, _Mapping]] = ..., file_data: _Optional[_Union[FileData, _Mapping]] = ..., function_call: _Optional[_Union[FunctionCall, _Mapping]] = ..., function_response: _Optional[_Union[FunctionResponse, _Mapping]] = ..., thought: _Optional[bool] = ...) -> None: ...
 
 class Blob(_message.Message):
-    __slots__ = ("mime_type", "data")
+    __slots__ = ("mime_type", "data", "max_soft_tokens")
     MIME_TYPE_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
+    MAX_SOFT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     mime_type: str
     data: bytes
-    def __init__(self, mime_type: _Optional[str] = ..., data: _Optional[bytes] = ...) -> None: ...
+    max_soft_tokens: int
+    def __init__(self, mime_type: _Optional[str] = ..., data: _Optional[bytes] = ..., max_soft_tokens: _Optional[int] = ...) -> None: ...
 
 class FileData(_message.Message):
     __slots__ = ("mime_type", "uri")

@@ -1,3 +1,4 @@
+from protos.gemmacluster.v1 import content_pb2 as _content_pb2
 from protos.gemmacluster.v1 import generation_pb2 as _generation_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
@@ -22,32 +23,55 @@ class ReplicaRequest(_message.Message):
     def __init__(self, request_id: _Optional[str] = ..., prompt_token_ids: _Optional[_Iterable[int]] = ..., sampling: _Optional[_Union[ReplicaSampling, _Mapping]] = ..., max_tokens_per_message: _Optional[int] = ..., media: _Optional[_Iterable[_Union[ReplicaMedia, _Mapping]]] = ...) -> None: ...
 
 class ReplicaSampling(_message.Message):
-    __slots__ = ("max_tokens", "temperature", "top_k", "top_p", "seed", "stop")
+    __slots__ = ("max_tokens", "temperature", "top_k", "top_p", "seed", "stop", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty", "logit_bias", "logprobs", "response_format")
+    class LogitBiasEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: int
+        value: float
+        def __init__(self, key: _Optional[int] = ..., value: _Optional[float] = ...) -> None: ...
     MAX_TOKENS_FIELD_NUMBER: _ClassVar[int]
     TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
     TOP_K_FIELD_NUMBER: _ClassVar[int]
     TOP_P_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
     STOP_FIELD_NUMBER: _ClassVar[int]
+    MIN_P_FIELD_NUMBER: _ClassVar[int]
+    REPETITION_PENALTY_FIELD_NUMBER: _ClassVar[int]
+    PRESENCE_PENALTY_FIELD_NUMBER: _ClassVar[int]
+    FREQUENCY_PENALTY_FIELD_NUMBER: _ClassVar[int]
+    LOGIT_BIAS_FIELD_NUMBER: _ClassVar[int]
+    LOGPROBS_FIELD_NUMBER: _ClassVar[int]
+    RESPONSE_FORMAT_FIELD_NUMBER: _ClassVar[int]
     max_tokens: int
     temperature: float
     top_k: int
     top_p: float
     seed: int
     stop: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, max_tokens: _Optional[int] = ..., temperature: _Optional[float] = ..., top_k: _Optional[int] = ..., top_p: _Optional[float] = ..., seed: _Optional[int] = ..., stop: _Optional[_Iterable[str]] = ...) -> None: ...
+    min_p: float
+    repetition_penalty: float
+    presence_penalty: float
+    frequency_penalty: float
+    logit_bias: _containers.ScalarMap[int, float]
+    logprobs: int
+    response_format: _generation_pb2.ResponseFormat
+    def __init__(self, max_tokens: _Optional[int] = ..., temperature: _Optional[float] = ..., top_k: _Optional[int] = ..., top_p: _Optional[float] = ..., seed: _Optional[int] = ..., stop: _Optional[_Iterable[str]] = ..., min_p: _Optional[float] = ..., repetition_penalty: _Optional[float] = ..., presence_penalty: _Optional[float] = ..., frequency_penalty: _Optional[float] = ..., logit_bias: _Optional[_Mapping[int, float]] = ..., logprobs: _Optional[int] = ..., response_format: _Optional[_Union[_generation_pb2.ResponseFormat, _Mapping]] = ...) -> None: ...
 
 class ReplicaMedia(_message.Message):
-    __slots__ = ("mime_type", "data", "token_offset", "token_count")
+    __slots__ = ("mime_type", "data", "token_offset", "token_count", "max_soft_tokens")
     MIME_TYPE_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
     TOKEN_OFFSET_FIELD_NUMBER: _ClassVar[int]
     TOKEN_COUNT_FIELD_NUMBER: _ClassVar[int]
+    MAX_SOFT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     mime_type: str
     data: bytes
     token_offset: int
     token_count: int
-    def __init__(self, mime_type: _Optional[str] = ..., data: _Optional[bytes] = ..., token_offset: _Optional[int] = ..., token_count: _Optional[int] = ...) -> None: ...
+    max_soft_tokens: int
+    def __init__(self, mime_type: _Optional[str] = ..., data: _Optional[bytes] = ..., token_offset: _Optional[int] = ..., token_count: _Optional[int] = ..., max_soft_tokens: _Optional[int] = ...) -> None: ...
 
 class ReplicaChunk(_message.Message):
     __slots__ = ("responses", "result", "error_status", "elapsed_ms")
@@ -62,18 +86,20 @@ class ReplicaChunk(_message.Message):
     def __init__(self, responses: _Optional[_Iterable[bytes]] = ..., result: _Optional[_Union[ReplicaResult, _Mapping]] = ..., error_status: _Optional[bytes] = ..., elapsed_ms: _Optional[float] = ...) -> None: ...
 
 class ReplicaResult(_message.Message):
-    __slots__ = ("text", "finish_reason", "output_tokens", "cached_tokens", "next_chunk_index")
-    TEXT_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("content", "finish_reason", "output_tokens", "cached_tokens", "next_chunk_index", "thought_tokens")
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
     FINISH_REASON_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     CACHED_TOKENS_FIELD_NUMBER: _ClassVar[int]
     NEXT_CHUNK_INDEX_FIELD_NUMBER: _ClassVar[int]
-    text: str
+    THOUGHT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    content: _content_pb2.Content
     finish_reason: _generation_pb2.FinishReason
     output_tokens: int
     cached_tokens: int
     next_chunk_index: int
-    def __init__(self, text: _Optional[str] = ..., finish_reason: _Optional[_Union[_generation_pb2.FinishReason, str]] = ..., output_tokens: _Optional[int] = ..., cached_tokens: _Optional[int] = ..., next_chunk_index: _Optional[int] = ...) -> None: ...
+    thought_tokens: int
+    def __init__(self, content: _Optional[_Union[_content_pb2.Content, _Mapping]] = ..., finish_reason: _Optional[_Union[_generation_pb2.FinishReason, str]] = ..., output_tokens: _Optional[int] = ..., cached_tokens: _Optional[int] = ..., next_chunk_index: _Optional[int] = ..., thought_tokens: _Optional[int] = ...) -> None: ...
 
 class ReplicaLoadReport(_message.Message):
     __slots__ = ("running", "waiting", "kv_tokens", "kv_capacity_tokens", "replica_id")
