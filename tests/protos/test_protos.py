@@ -46,7 +46,8 @@ def _of_message(message: DescriptorProto, path: tuple[int, ...], name: str) -> I
         if not oneof.name.startswith("_"):  # made up for `optional`
             yield (*path, MESSAGE_ONEOFS, i), f"{name}.{oneof.name}"
     for i, nested in enumerate(message.nested_type):
-        yield from _of_message(nested, (*path, MESSAGE_MESSAGES, i), f"{name}.{nested.name}")
+        if not nested.options.map_entry:  # made up for maps
+            yield from _of_message(nested, (*path, MESSAGE_MESSAGES, i), f"{name}.{nested.name}")
     for i, enum in enumerate(message.enum_type):
         yield from _of_enum(enum, (*path, MESSAGE_ENUMS, i), f"{name}.{enum.name}")
 
