@@ -41,6 +41,7 @@ class Capabilities:
     total_parameters: int
     active_parameters: int
     cost: float
+    vocab_size: int
     default_temperature: float = 1.0
     default_top_k: int | None = None
     default_top_p: float | None = None
@@ -65,6 +66,7 @@ def read_capabilities(name: str, config: VariantConfig, checkpoint: Path, checkp
         total_parameters=total,
         active_parameters=active,
         cost=active / 1e9 if config.cost is None else config.cost,
+        vocab_size=model.text.vocab_size,
         **_default_sampling(checkpoint),
     )
 

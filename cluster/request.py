@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from protos.gemmacluster.v1.content_pb2 import Content, FunctionDeclaration
+from protos.gemmacluster.v1.generation_pb2 import ResponseFormat
 
 AUTO = "auto"
 MediaModality = Literal["image", "audio", "video"]
@@ -41,6 +42,13 @@ class SamplingOverrides:
     top_p: float | None = None
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    logprobs: int | None = None
+    response_format: ResponseFormat | None = None
 
 
 @dataclass(frozen=True, slots=True)

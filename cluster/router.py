@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from cluster.capabilities import Capabilities
 from cluster.config import RoutingPolicy
-from cluster.errors import NoVariant
+from cluster.errors import InvalidRequest, NoVariant
 from cluster.loads import LoadMonitor
 from cluster.media import inspect_contents
 from cluster.prompt import PlacedMedia, Prompt, PromptBuilder
@@ -57,6 +57,13 @@ class Routed:
             top_p=(defaults.default_top_p or 1.0) if asked.top_p is None else asked.top_p,
             seed=asked.seed,
             stop=asked.stop,
+            min_p=asked.min_p or 0.0,
+            repetition_penalty=1.0 if asked.repetition_penalty is None else asked.repetition_penalty,
+            presence_penalty=asked.presence_penalty or 0.0,
+            frequency_penalty=asked.frequency_penalty or 0.0,
+            logit_bias=asked.logit_bias,
+            logprobs=asked.logprobs,
+            response_format=asked.response_format,
         )
 
 
@@ -67,6 +74,13 @@ def _replica_medium(medium: PlacedMedia) -> ReplicaMedia:
         token_offset=medium.token_offset,
         token_count=medium.token_count,
     )
+
+
+def _check_bias(request: ParsedRequest, capabilities: Capabilities) -> None:
+    beyond = max(request.sampling.logit_bias, default=0)
+    if beyond >= capabilities.vocab_size:
+        rule = f"is beyond the {capabilities.vocab_size} tokens of {capabilities.name}"
+        raise InvalidRequest.of(f"generation_config.logit_bias[{beyond}]", rule)
 
 
 class Router:
@@ -81,7 +95,8 @@ class Router:
     async def route(self, request: ParsedRequest, history: Sequence[Content] = (), pin: str | None = None) -> Routed:
         """Chooses the variant for `history` and the request's contents. `pin` is the session's variant.
 
-        Raises NoVariant, with a reason for each variant, when none can take it.
+        Raises NoVariant, with a reason for each variant, when none can take it, and InvalidRequest for a bias on
+        tokens that the chosen one does not have.
         """
         prompts = await self.prompts(request, history)
         try:
@@ -94,6 +109,7 @@ class Router:
         except NoVariantError as error:
             raise NoVariant(str(error), [(r.code, r.variant, r.message) for r in error.reasons]) from error
         chosen = self._variants[decision.variant]
+        _check_bias(request, chosen.capabilities)
         return Routed(request, decision, prompts[decision.variant], chosen.capabilities)
 
     async def prompts(self, request: ParsedRequest, history: Sequence[Content] = ()) -> dict[str, Prompt]:

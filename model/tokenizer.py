@@ -89,6 +89,10 @@ class Tokenizer:
         """Text of ids. Bytes that are no UTF-8 come out as U+FFFD; ids beyond the vocabulary as nothing."""
         return b"".join(self._bytes_of(ids, skip_special)).decode(errors="replace")
 
+    def token_bytes(self, token_id: int) -> bytes:
+        """What one token stands for, control tokens spelled out; b"" beyond the vocabulary."""
+        return self._bytes_of_token(token_id)
+
     def _encode(self, text: str, marked: bool) -> Iterator[int]:
         start = 0
         for match in self._special_pattern.finditer(text):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from cluster.codec.violations import Violations
@@ -11,34 +12,33 @@ from protos.gemmacluster.v1.generation_pb2 import GenerationConfig
 _FIELD = "generation_config"
 _MAX_STOPS = 16
 _MAX_STOP_CHARS = 256
+_MAX_BIASES = 1024
+_MAX_BIAS = 100
+# What a number must be, and the same in words. Comparisons are false for NaN.
+_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "max_output_tokens": (lambda n: n >= 1, "at least 1"),
+    "temperature": (lambda t: 0 <= t <= 2, "between 0 and 2"),
+    "top_k": (lambda k: k >= 1, "at least 1"),
+    "top_p": (lambda p: 0 < p <= 1, "above 0 and at most 1"),
+    "seed": (lambda s: s >= 0, "0 or above"),
+    "min_p": (lambda p: 0 <= p <= 1, "between 0 and 1"),
+    "repetition_penalty": (lambda r: 0 < r <= 10, "above 0 and at most 10"),
+    "presence_penalty": (lambda p: -2 <= p <= 2, "between -2 and 2"),
+    "frequency_penalty": (lambda f: -2 <= f <= 2, "between -2 and 2"),
+    "logprobs": (lambda n: 0 <= n <= 20, "between 0 and 20"),
+}
 
 
 def parse_sampling(config: GenerationConfig, violations: Violations) -> SamplingOverrides:
-    """The overrides; out-of-range values are added to the violations. Comparisons are false for NaN."""
-    sampling = SamplingOverrides(
-        max_output_tokens=_optional(config, "max_output_tokens"),
-        temperature=_optional(config, "temperature"),
-        top_k=_optional(config, "top_k"),
-        top_p=_optional(config, "top_p"),
-        seed=_optional(config, "seed"),
-        stop=tuple(config.stop_sequences),
-    )
-    _check(sampling.max_output_tokens, lambda n: n >= 1, "max_output_tokens", "at least 1", violations)
-    _check(sampling.temperature, lambda t: 0 <= t <= 2, "temperature", "between 0 and 2", violations)
-    _check(sampling.top_k, lambda k: k >= 1, "top_k", "at least 1", violations)
-    _check(sampling.top_p, lambda p: 0 < p <= 1, "top_p", "above 0 and at most 1", violations)
-    _check(sampling.seed, lambda s: s >= 0, "seed", "0 or above", violations)
-    _check_stops(sampling.stop, violations)
-    return sampling
-
-
-def _optional(config: GenerationConfig, name: str) -> Any:
-    return getattr(config, name) if config.HasField(name) else None
-
-
-def _check(value: Any, is_good: Any, name: str, rule: str, violations: Violations) -> None:
-    if value is not None:
+    """The overrides; out-of-range values are added to the violations."""
+    asked = {name: getattr(config, name) for name in _RULES if config.HasField(name)}
+    for name, value in asked.items():
+        is_good, rule = _RULES[name]
         violations.require(is_good(value), f"{_FIELD}.{name}", f"must be {rule}, not {value:g}")
+    stop, logit_bias = tuple(config.stop_sequences), dict(config.logit_bias)
+    _check_stops(stop, violations)
+    _check_bias(logit_bias, violations)
+    return SamplingOverrides(stop=stop, logit_bias=logit_bias, **asked)
 
 
 def _check_stops(stops: tuple[str, ...], violations: Violations) -> None:
@@ -49,3 +49,14 @@ def _check_stops(stops: tuple[str, ...], violations: Violations) -> None:
     for i, stop in enumerate(stops):
         rule = f"must have 1 to {_MAX_STOP_CHARS} characters, not {len(stop)}"
         violations.require(1 <= len(stop) <= _MAX_STOP_CHARS, f"{field}[{i}]", rule)
+
+
+def _check_bias(biases: Mapping[int, float], violations: Violations) -> None:
+    field = f"{_FIELD}.logit_bias"
+    if len(biases) > _MAX_BIASES:
+        violations.add(field, f"has {len(biases)} tokens; at most {_MAX_BIASES} are taken")
+        return
+    for token_id, bias in sorted(biases.items()):
+        violations.require(token_id >= 0, f"{field}[{token_id}]", "is no token id; ids begin at 0")
+        is_bias = -_MAX_BIAS <= bias <= _MAX_BIAS
+        violations.require(is_bias, f"{field}[{token_id}]", f"must be between -100 and 100, not {bias:g}")

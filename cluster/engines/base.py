@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from enum import Enum
 
+from model.runtime.output import TokenLogprobs
 from model.runtime.sampling import SamplingParams
 
 
@@ -43,12 +44,14 @@ class EngineRequest:
 
 @dataclass(frozen=True, slots=True)
 class EngineOutput:
-    """What became ready since the last output: text and the number of tokens it took."""
+    """What became ready since the last output: text, the number of tokens it took, and, if asked for, their log
+    probabilities."""
 
     text: str
     token_count: int
     finish_reason: FinishReason | None = None
     cached_tokens: int = 0
+    logprobs: tuple[TokenLogprobs, ...] = ()
 
 
 @dataclass(frozen=True)

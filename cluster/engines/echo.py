@@ -7,7 +7,8 @@ from collections.abc import AsyncGenerator, Iterator
 from itertools import chain, repeat
 
 from cluster.engines.base import Engine, EngineLoad, EngineOutput, EngineRequest, FinishReason
-from cluster.errors import Overloaded, Unavailable
+from cluster.errors import NotSupported, Overloaded, Unavailable
+from model.runtime.sampling import SamplingParams
 from model.runtime.stop import StopMatcher
 from model.tokenizer import StreamDecoder, Tokenizer
 
@@ -28,7 +29,9 @@ class EchoEngine(Engine):
         """Has nothing to load."""
 
     async def generate(self, request: EngineRequest) -> AsyncGenerator[EngineOutput, None]:
-        """Yields one token at a time, giving way to other requests between tokens."""
+        """Yields one token at a time, giving way to other requests between tokens. Raises NotSupported for what only
+        a model can give."""
+        _refuse(request.sampling)
         if self._running >= self._max_running:
             raise Overloaded(f"the echo engine runs {self._max_running} requests already")
         self._running += 1
@@ -66,6 +69,12 @@ class EchoEngine(Engine):
     async def stop(self) -> None:
         """Ends all requests."""
         self._is_stopped = True
+
+
+def _refuse(sampling: SamplingParams) -> None:
+    for name in ("logprobs", "response_format"):
+        if getattr(sampling, name) is not None:
+            raise NotSupported(f"generation_config.{name}: the echo engine has no model to ask")
 
 
 def _until_stop(answer: Answer, stops: tuple[str, ...]) -> Answer:

@@ -126,4 +126,4 @@ def _translate(output: TokenOutput) -> EngineOutput:
     if output.finish_reason == "abort":
         raise Unavailable("the engine was stopped while it answered")
     reason = _FINISH_REASONS[output.finish_reason] if output.finish_reason else None
-    return EngineOutput(output.text, len(output.token_ids), reason)
+    return EngineOutput(output.text, len(output.token_ids), reason, logprobs=output.logprobs)

@@ -50,6 +50,7 @@ class GenerationServicer:
             usage=merged.usage,
             session=merged.session if merged.HasField("session") else None,
             request_id=merged.request_id,
+            logprobs=merged.logprobs,
         )
 
     async def StreamGenerate(self, request: StreamGenerateRequest, context: Context) -> AsyncGenerator[bytes, None]:

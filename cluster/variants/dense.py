@@ -81,10 +81,11 @@ def _make_engine(name: str, config: VariantConfig, checkpoint_name: str) -> Engi
 
 def _engine_request(request: ReplicaRequest) -> EngineRequest:
     media = tuple(EngineMedium(item.mime_type, item.data) for item in request.media)
-    return EngineRequest(request.request_id, list(request.prompt_token_ids), _sampling(request.sampling), media)
+    return EngineRequest(request.request_id, list(request.prompt_token_ids), engine_sampling(request.sampling), media)
 
 
-def _sampling(sampling: ReplicaSampling) -> SamplingParams:
+def engine_sampling(sampling: ReplicaSampling) -> SamplingParams:
+    """As engines take it."""
     return SamplingParams(
         max_tokens=sampling.max_tokens,
         temperature=sampling.temperature,
@@ -92,4 +93,10 @@ def _sampling(sampling: ReplicaSampling) -> SamplingParams:
         top_p=sampling.top_p if sampling.top_p < 1 else None,
         seed=sampling.seed if sampling.HasField("seed") else None,
         stop=tuple(sampling.stop),
+        min_p=sampling.min_p,
+        repetition_penalty=sampling.repetition_penalty,
+        presence_penalty=sampling.presence_penalty,
+        frequency_penalty=sampling.frequency_penalty,
+        logit_bias=dict(sampling.logit_bias),
+        logprobs=sampling.logprobs if sampling.HasField("logprobs") else None,
     )

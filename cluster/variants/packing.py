@@ -7,7 +7,9 @@ import time
 from collections.abc import AsyncGenerator, Iterator
 
 from cluster.engines.base import EngineOutput
+from model.runtime.output import TokenLogprob, TokenLogprobs
 from protos.gemmacluster.internal.v1.replica_pb2 import ReplicaChunk, ReplicaResult
+from protos.gemmacluster.v1 import generation_pb2
 from protos.gemmacluster.v1.content_pb2 import ROLE_MODEL, Content, Part
 from protos.gemmacluster.v1.generation_pb2 import FinishReason, StreamGenerateResponse
 
@@ -141,7 +143,8 @@ class ChunkPacker:
         text = "".join(output.text for output in group)
         self._texts.append(text)
         self._output_tokens += sum(output.token_count for output in group)
-        response = StreamGenerateResponse(chunk_index=self._chunk_index)
+        logprobs = [_public_logprobs(item) for output in group for item in output.logprobs]
+        response = StreamGenerateResponse(chunk_index=self._chunk_index, logprobs=logprobs)
         if text:
             response.content.CopyFrom(Content(role=ROLE_MODEL, parts=[Part(text=text)]))
         self._chunk_index += 1
@@ -156,3 +159,13 @@ class ChunkPacker:
             cached_tokens=last.cached_tokens,
             next_chunk_index=self._chunk_index,
         )
+
+
+def _public_logprobs(logprobs: TokenLogprobs) -> generation_pb2.TokenLogprobs:
+    return generation_pb2.TokenLogprobs(
+        chosen=_public_logprob(logprobs.chosen), top=[_public_logprob(item) for item in logprobs.top]
+    )
+
+
+def _public_logprob(item: TokenLogprob) -> generation_pb2.TokenLogprob:
+    return generation_pb2.TokenLogprob(token_id=item.token_id, token=item.token, logprob=item.logprob)

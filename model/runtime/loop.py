@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +18,7 @@ from model.runtime.kv_cache import SlotCache
 from model.runtime.output import RuntimeStats, TokenOutput
 from model.runtime.prompt_media import PromptMedia
 from model.runtime.runner import Runner
+from model.runtime.sampler import Drawn, Sampler
 from model.runtime.sampling import SamplingParams
 from model.runtime.scheduler import Plan, Scheduler
 from model.runtime.sequence import Sequence
@@ -59,7 +60,7 @@ class EngineLoop:
         self._eos_ids = frozenset(eos_token_ids)
         self._cache = SlotCache(model.config, config, weight.dtype, weight.device)
         self._scheduler = Scheduler(config, self._cache)
-        self._runner = Runner(model, self._cache, weight.device)
+        self._runner = Runner(model, self._cache, weight.device, Sampler(tokenizer))
         # Guards everything below and the scheduler; never held while the model runs or a callback is called.
         self._changed = threading.Condition()
         self._requests: dict[str, _Request] = {}
@@ -152,6 +153,8 @@ class EngineLoop:
             raise ValueError(f"the prompt's {len(sequence.tokens)} tokens leave no room in a context of {limit}")
         if min(sequence.tokens) < 0 or max(sequence.tokens) >= self._vocab_size:
             raise ValueError(f"token ids must be in 0..{self._vocab_size - 1}")
+        if any(token_id >= self._vocab_size for token_id in sequence.params.logit_bias):
+            raise ValueError(f"token ids of logit_bias must be in 0..{self._vocab_size - 1}")
 
     def _mark_aborted(self, request: _Request) -> None:
         if not request.sequence.is_aborted:
@@ -189,11 +192,11 @@ class EngineLoop:
         if plan.is_empty:
             return
         try:
-            tokens = self._runner.run(plan)
+            drawn = self._runner.run(plan)
         except Exception as error:
             self._fail(plan, error)
         else:
-            self._deliver(plan, tokens)
+            self._deliver(plan, drawn)
 
     def _fail(self, plan: Plan, error: Exception) -> None:
         """Ends what the failed pass was new to: prompts before running answers, which get another pass."""
@@ -202,11 +205,11 @@ class EngineLoop:
         requests = [self._requests[sequence.request_id] for sequence in suspects]
         self._end(requests, partial(Answer.fail, error=error))
 
-    def _deliver(self, plan: Plan, tokens: list[int]) -> None:
+    def _deliver(self, plan: Plan, drawn: list[Drawn]) -> None:
         with self._changed:
             drawing = plan.drawing  # before counting: a chunk is the last one only while it is pending
-            self._count(plan, len(tokens))
-            outputs = [self._accept(*pair) for pair in zip(drawing, tokens, strict=True)]
+            self._count(plan, len(drawn))
+            outputs = [self._accept(*pair) for pair in zip(drawing, drawn, strict=True)]
             ended = [request for request, output in outputs if output.finish_reason is not None]
             self._forget(ended)
         for request, output in outputs:
@@ -221,11 +224,12 @@ class EngineLoop:
         self._num_steps += 1
         self._num_generated_tokens += num_drawn
 
-    def _accept(self, sequence: Sequence, token_id: int) -> tuple[_Request, TokenOutput]:
-        sequence.tokens.append(token_id)
+    def _accept(self, sequence: Sequence, drawn: Drawn) -> tuple[_Request, TokenOutput]:
+        sequence.tokens.append(drawn.token_id)
         request = self._requests[sequence.request_id]
         try:
-            return request, request.answer.accept(token_id)
+            output = request.answer.accept(drawn.token_id)
+            return request, output if drawn.logprobs is None else replace(output, logprobs=(drawn.logprobs,))
         except Exception as error:
             logger.exception("an answer could not be read")
             return request, request.answer.fail(error)

@@ -6,13 +6,32 @@ from typing import Literal
 FinishReason = Literal["stop", "length", "abort", "error"]
 
 
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """A token, its bytes, and its natural log probability."""
+
+    token_id: int
+    token: bytes
+    logprob: float
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprobs:
+    """A generated token and the likeliest ones, best first, as the model alone found them: before bias, penalties,
+    constraint, temperature and cuts."""
+
+    chosen: TokenLogprob
+    top: tuple[TokenLogprob, ...]
+
+
 @dataclass(frozen=True)
 class TokenOutput:
     """What one step added to one request's answer.
 
     `token_ids` are the new tokens, an end-of-sequence token included. `text` is what may be shown now: it
     lags behind the tokens by half a character or by what may become a stop string. `stop_text` names the stop
-    string that ended the answer, `error` the exception behind finish reason "error".
+    string that ended the answer, `error` the exception behind finish reason "error". `logprobs` has an entry for
+    each of `token_ids`, or none if the request did not ask.
     """
 
     request_id: str
@@ -21,6 +40,7 @@ class TokenOutput:
     finish_reason: FinishReason | None = None
     stop_text: str | None = None
     error: Exception | None = None
+    logprobs: tuple[TokenLogprobs, ...] = ()
 
 
 @dataclass(frozen=True)

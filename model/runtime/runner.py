@@ -8,7 +8,7 @@ from torch import Tensor
 
 from model.attention import KVCache
 from model.runtime.kv_cache import SlotCache
-from model.runtime.sampler import sample
+from model.runtime.sampler import Drawn, Sampler
 from model.runtime.scheduler import Plan
 from model.runtime.step_attention import DecodeAttention, PrefillAttention, StepAttention
 from model.soft_rows import SoftTokens
@@ -18,13 +18,14 @@ from model.transformer import Transformer
 class Runner:
     """The model and its cache. A pass that fails changes no sequence and may be planned again."""
 
-    def __init__(self, model: Transformer, cache: SlotCache, device: torch.device) -> None:
+    def __init__(self, model: Transformer, cache: SlotCache, device: torch.device, sampler: Sampler) -> None:
         self._model = model
         self._cache = cache
         self._device = device
+        self._sampler = sampler
 
     @torch.inference_mode()
-    def run(self, plan: Plan) -> list[int]:
+    def run(self, plan: Plan) -> list[Drawn]:
         """The new token of each sequence in `plan.drawing`. The caller then counts the tokens as cached."""
         self._cache.reserve(*plan.room)
         tokens = [sequence.tokens[-1] for sequence in plan.decodes]
@@ -44,7 +45,7 @@ class Runner:
         logits_NV = self._model(
             self._tensor(tokens), positions_T, attention, self._tensor(drawn_at), self._joined(soft)
         )
-        return sample(logits_NV, plan.drawing)
+        return self._sampler.sample(logits_NV, plan.drawing)
 
     def _attention(self, plan: Plan, positions: list[int], positions_T: Tensor) -> StepAttention:
         parts: list[tuple[int, KVCache]] = []

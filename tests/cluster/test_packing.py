@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from cluster.engines.base import EngineOutput, FinishReason
 from cluster.errors import Unavailable
 from cluster.variants.packing import ChunkPacker, Pacer, ready_outputs
+from model.runtime.output import TokenLogprob, TokenLogprobs
 from protos.gemmacluster.internal.v1.replica_pb2 import ReplicaChunk
 from protos.gemmacluster.v1.content_pb2 import ROLE_MODEL
 from protos.gemmacluster.v1.generation_pb2 import (
@@ -222,6 +223,23 @@ def test_tokens_without_text_still_make_a_message() -> None:
     assert len(chunk.responses) == 1
     assert not _public(chunk)[0].HasField("content")
     assert chunk.result.output_tokens == 1
+
+
+def test_log_probabilities_go_with_their_tokens() -> None:
+    entries = [TokenLogprob(token, bytes([token]), -token / 8) for token in range(6)]
+    reports = [TokenLogprobs(entries[i], (entries[i - 1], entries[i - 2])) for i in range(3)]
+    outputs = [EngineOutput("a", 1, logprobs=(reports[0],)), EngineOutput("", 2, logprobs=tuple(reports[1:]))]
+    for limit, expected in ((0, [reports]), (1, [reports[:1], reports[1:]])):
+        public = _public(ChunkPacker(limit).pack(outputs))
+        assert [[item.chosen.token_id for item in message.logprobs] for message in public] == [
+            [item.chosen.token_id for item in group] for group in expected
+        ]
+    last = public[-1].logprobs[-1]
+    assert [(item.token_id, item.token, item.logprob) for item in (last.chosen, *last.top)] == [
+        (2, b"\2", -0.25),
+        (1, b"\1", -0.125),
+        (0, b"\0", 0.0),
+    ]
 
 
 @given(

@@ -13,12 +13,13 @@ from cluster.capabilities import read_capabilities
 from cluster.checkpoints import resolve_checkpoint
 from cluster.client import text_content
 from cluster.config import RoutingPolicy, VariantConfig
-from cluster.errors import NoVariant
+from cluster.errors import InvalidRequest, NoVariant
 from cluster.media import inspect_contents
 from cluster.prompt import PromptBuilder
 from cluster.request import ParsedRequest, SamplingOverrides
 from cluster.router import RoutedVariant, Router
 from cluster.routing import VariantLoad
+from cluster.variants.dense import engine_sampling
 from protos.gemmacluster.v1.content_pb2 import ROLE_MODEL, ROLE_SYSTEM, Blob, Content, Part
 from tests.cluster.media_samples import image, wav
 
@@ -173,6 +174,31 @@ async def test_what_the_caller_says_is_kept_even_when_it_is_zero(router: Router)
     assert (asked.max_tokens, asked.temperature, asked.top_k, asked.top_p, asked.seed) == (5, 0, 1, 0.25, 0)
     assert asked.HasField("seed")
     assert list(asked.stop) == ["a", "b"]
+
+
+async def test_every_sampling_option_reaches_the_engine(router: Router) -> None:
+    neutral = (await router.route(_request())).replica_request(0).sampling
+    assert not engine_sampling(neutral).is_penalised
+    assert engine_sampling(neutral).logprobs is None
+    said: dict[str, Any] = {
+        "min_p": 0.25,
+        "repetition_penalty": 1.5,
+        "presence_penalty": -0.5,
+        "frequency_penalty": 0.5,
+        "logit_bias": {3: 1.5, 7: -2.0},
+        "logprobs": 0,
+    }
+    routed = await router.route(_request(sampling=SamplingOverrides(**said)))
+    sampling = engine_sampling(routed.replica_request(0).sampling)
+    assert {name: getattr(sampling, name) for name in said} == said
+
+
+async def test_a_bias_beyond_the_vocabulary_names_its_token(router: Router, variants: dict[str, RoutedVariant]) -> None:
+    size = variants["e2b"].capabilities.vocab_size
+    assert (await router.route(_request(sampling=SamplingOverrides(logit_bias={size - 1: 1.0})))).decision
+    with pytest.raises(InvalidRequest) as caught:
+        await router.route(_request(sampling=SamplingOverrides(logit_bias={1: 1.0, size: 1.0})))
+    assert [item.field for item in caught.value.violations] == [f"generation_config.logit_bias[{size}]"]
 
 
 async def test_media_reach_the_replica_with_the_places_of_their_soft_tokens(router: Router) -> None:

@@ -41,6 +41,7 @@ def variant(
         total_parameters=int(active * 2e9),
         active_parameters=int(active * 1e9),
         cost=cost,
+        vocab_size=1024,
     )
 
 

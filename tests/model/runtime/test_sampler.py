@@ -1,4 +1,4 @@
-"""The sampler: exact cuts, right frequencies, and tokens that depend on nothing but the request itself."""
+"""The sampler as a whole: the order of its steps, the log probabilities it reports, and rows that never meet."""
 
 import random
 from dataclasses import replace
@@ -7,125 +7,105 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.runtime.sampler import cut, draw, sample, uniform
+from model.runtime.sampler import Drawn, Sampler
 from model.runtime.sampling import SamplingParams
 from model.runtime.sequence import Sequence
+from model.tokenizer import Tokenizer
 
-NUM_DRAWS = 20_000
-PROBS = [0.4, 0.25, 0.15, 0.1, 0.06, 0.04]
+VOCAB = 300
 
 
-def sequence(params: SamplingParams, num_generated: int = 0) -> Sequence:
+def logits(seed: int, rows: int) -> Tensor:
+    return torch.randn(rows, VOCAB, generator=torch.Generator().manual_seed(seed)) * 3
+
+
+def sequence(params: SamplingParams, answer: list[int] | None = None) -> Sequence:
     made = Sequence("r", [1, 2, 3], params)
-    made.tokens += [0] * num_generated
+    made.tokens += answer or []
     return made
 
 
-def logits(rows: int) -> Tensor:
-    return torch.tensor(PROBS).log().repeat(rows, 1)
+def random_params(chosen: random.Random, seed: int) -> SamplingParams:
+    return SamplingParams(
+        1,
+        temperature=chosen.choice([0, 0.7, 1.5]),
+        top_k=chosen.choice([None, 2, 50]),
+        top_p=chosen.choice([None, 0.5, 0.9]),
+        seed=seed,
+        min_p=chosen.choice([0.0, 0.1]),
+        repetition_penalty=chosen.choice([1.0, 1.4]),
+        presence_penalty=chosen.choice([0.0, 1.0]),
+        frequency_penalty=chosen.choice([0.0, -0.5]),
+        logit_bias=chosen.choice([{}, {7: 4.0, 8: -3.0}]),
+        logprobs=chosen.choice([None, 0, 5]),
+    )
 
 
-def frequencies(params: SamplingParams) -> Tensor:
-    """Of the first tokens of NUM_DRAWS requests that differ in their seed."""
-    drawn = sample(logits(NUM_DRAWS), [sequence(replace(params, seed=seed)) for seed in range(NUM_DRAWS)])
-    return torch.bincount(torch.tensor(drawn), minlength=len(PROBS)) / NUM_DRAWS
+def test_tokens_and_reports_do_not_depend_on_the_rest_of_the_batch(tokenizer: Tokenizer) -> None:
+    chosen = random.Random(1)
+    batch = [sequence(random_params(chosen, i), chosen.choices(range(VOCAB), k=i % 9)) for i in range(64)]
+    many = logits(1, 64)
+    alone = [Sampler(tokenizer).sample(many[i : i + 1].clone(), [batch[i]])[0] for i in range(64)]
+    assert Sampler(tokenizer).sample(many.clone(), batch) == alone
+    assert Sampler(tokenizer).sample(many.flip(0), batch[::-1]) == alone[::-1]
 
 
-def assert_distributed(found: Tensor, expected: list[float]) -> None:
-    """Chi-square against the exact distribution; 25 is beyond one in ten thousand for five degrees of freedom."""
-    expected_V = torch.tensor(expected)
-    assert torch.equal(found > 0, expected_V > 0)
-    kept = expected_V > 0
-    chi_square = NUM_DRAWS * ((found - expected_V)[kept] ** 2 / expected_V[kept]).sum()
-    assert chi_square < 25
+def test_a_request_with_defaults_leaves_the_scores_alone(tokenizer: Tokenizer) -> None:
+    scores = logits(1, 2)
+    before = scores.clone()
+    drawn = Sampler(tokenizer).sample(scores, [sequence(SamplingParams(1, temperature=0)) for _ in range(2)])
+    assert torch.equal(scores, before)
+    assert drawn == [Drawn(token) for token in before.argmax(1).tolist()]
 
 
 @pytest.mark.parametrize(
-    ("params", "expected"),
+    ("params", "answer", "expected"),
     [
-        (SamplingParams(1), PROBS),
-        (SamplingParams(1, top_k=2), [0.4 / 0.65, 0.25 / 0.65, 0, 0, 0, 0]),
-        (SamplingParams(1, top_p=0.5), [0.4 / 0.65, 0.25 / 0.65, 0, 0, 0, 0]),
-        (SamplingParams(1, top_p=0.66), [0.5, 0.3125, 0.1875, 0, 0, 0]),
-        (SamplingParams(1, top_k=3, top_p=0.6), [0.4 / 0.65, 0.25 / 0.65, 0, 0, 0, 0]),
-        (SamplingParams(1, top_k=100, top_p=1.0), PROBS),
-        (SamplingParams(1, top_p=0.01), [1, 0, 0, 0, 0, 0]),
-        (SamplingParams(1, temperature=0), [1, 0, 0, 0, 0, 0]),
+        (SamplingParams(1, temperature=0), [], 10),
+        (SamplingParams(1, temperature=0, logit_bias={12: 100.0}), [], 12),
+        (SamplingParams(1, temperature=0, logit_bias={10: -100.0}), [], 11),
+        (SamplingParams(1, temperature=0, presence_penalty=2.0), [10], 11),
+        (SamplingParams(1, temperature=0, frequency_penalty=0.9), [10, 10], 11),
+        (SamplingParams(1, temperature=0, repetition_penalty=1.5), [10], 11),
+        # The bias comes first: 4 + 2 halved is behind 3.5, 4 halved plus 2 would be before it.
+        (SamplingParams(1, temperature=0, repetition_penalty=2.0, logit_bias={10: 2.0}), [10], 11),
     ],
 )
-def test_frequencies_equal_the_exact_distribution(params: SamplingParams, expected: list[float]) -> None:
-    assert_distributed(frequencies(params), expected)
+def test_greedy_answers_respect_bias_and_penalties(
+    tokenizer: Tokenizer, params: SamplingParams, answer: list[int], expected: int
+) -> None:
+    scores = torch.zeros(1, VOCAB)
+    scores[0, 10:13] = torch.tensor([4.0, 3.5, 1.0])
+    assert Sampler(tokenizer).sample(scores, [sequence(params, answer)]) == [Drawn(expected)]
 
 
-@pytest.mark.parametrize("temperature", [0.5, 2.0])
-def test_temperature_bends_the_distribution(temperature: float) -> None:
-    bent = [p ** (1 / temperature) for p in PROBS]
-    assert_distributed(frequencies(SamplingParams(1, temperature=temperature)), [p / sum(bent) for p in bent])
+def test_numbers_near_zero_leave_a_distribution_to_draw_from(tokenizer: Tokenizer) -> None:
+    likeliest = torch.randn(1, VOCAB, generator=torch.Generator().manual_seed(1))
+    for seed in range(5):
+        cold = SamplingParams(1, temperature=1e-44, min_p=1e-44, seed=seed)
+        drawn = Sampler(tokenizer).sample(likeliest.clone(), [sequence(cold)])
+        assert drawn == [Drawn(int(likeliest.argmax()))]
+        repeating = SamplingParams(1, repetition_penalty=1e-44, temperature=0.01, seed=seed)
+        scores = likeliest.abs()
+        assert Sampler(tokenizer).sample(scores, [sequence(repeating)])[0].token_id in (1, 2, 3)
 
 
-def test_top_p_is_taken_of_what_top_k_leaves() -> None:
-    # Of the three kept by k, two make up 0.65 / 0.8 > 0.8; of all six they would make only 0.65.
-    kept = cut(logits(1), [SamplingParams(1, top_k=3, top_p=0.8)])[0].isfinite()
-    assert kept.tolist() == [True, True, False, False, False, False]
-
-
-def test_each_row_is_cut_by_its_own_parameters() -> None:
-    params = [
-        SamplingParams(1, top_k=1),
-        SamplingParams(1),
-        SamplingParams(1, top_p=0.5),
-        SamplingParams(1, temperature=0, top_k=1),
-        SamplingParams(1, top_k=4),
-    ]
-    assert cut(logits(5), params).isfinite().sum(1).tolist() == [1, 6, 2, 6, 4]
-
-
-def test_tokens_do_not_depend_on_the_rest_of_the_batch() -> None:
-    chosen = random.Random(1)
-    sequences = [
-        sequence(
-            SamplingParams(
-                1,
-                temperature=chosen.choice([0, 0.7, 1.5]),
-                top_k=chosen.choice([None, 2, 50]),
-                top_p=chosen.choice([None, 0.5, 0.9]),
-                seed=i,
-            ),
-            num_generated=chosen.randint(0, 9),
-        )
-        for i in range(64)
-    ]
-    many = torch.randn(64, 300, generator=torch.Generator().manual_seed(1)) * 3
-    alone = [sample(many[i : i + 1], [sequences[i]])[0] for i in range(64)]
-    assert sample(many, sequences) == alone
-    assert sample(many.flip(0), sequences[::-1]) == alone[::-1]
-
-
-def test_a_seed_gives_the_same_tokens_and_another_gives_others() -> None:
-    def tokens(seed: int | None) -> list[int]:
-        params = SamplingParams(1, seed=seed)
-        return sample(torch.zeros(50, 1000), [sequence(params, count) for count in range(50)])
-
-    assert tokens(1) == tokens(1)
-    assert tokens(1) != tokens(2)
-    assert len(set(tokens(1))) > 40
-    assert tokens(None) != tokens(None)
-
-
-def test_uniform_numbers_are_spread_evenly_over_seeds_and_counts() -> None:
-    for numbers in ([uniform(7, count) for count in range(4096)], [uniform(seed, 0) for seed in range(4096)]):
-        found = torch.histc(torch.tensor(numbers), bins=16, min=0, max=1)
-        assert ((found - 256) ** 2 / 256).sum() < 45
-        assert 0 <= min(numbers) <= max(numbers) < 1
-
-
-def test_a_token_of_probability_zero_is_never_drawn() -> None:
-    row = torch.tensor([[-torch.inf, 0.0, -torch.inf, 0.0, -torch.inf]])
-    almost_one = (2**48 - 1) / 2**48
-    assert [int(draw(row, [number])) for number in (0.0, 0.4999, 0.5, almost_one)] == [1, 1, 3, 3]
-
-
-def test_the_tail_of_a_large_vocabulary_can_be_drawn() -> None:
-    flat = torch.zeros(1, 262_144)
-    assert int(draw(flat, [0.75])) == 196_608
-    assert int(draw(flat, [1 - 2**-40])) == 262_143
+@pytest.mark.parametrize("seed", range(3))
+def test_log_probabilities_are_those_of_the_model_whatever_sampling_did(tokenizer: Tokenizer, seed: int) -> None:
+    params = SamplingParams(
+        1, temperature=1.7, top_k=9, repetition_penalty=2.0, logit_bias={5: 50.0}, logprobs=4, seed=seed
+    )
+    scores = logits(seed, 3)
+    exact = torch.log(torch.exp(scores.double()) / torch.exp(scores.double()).sum(1, keepdim=True))
+    batch = [sequence(replace(params, logprobs=count)) for count in (4, None, 0)]
+    drawn = Sampler(tokenizer).sample(scores, batch)
+    assert [item.logprobs is None for item in drawn] == [False, True, False]
+    for row, count in ((0, 4), (2, 0)):
+        report = drawn[row].logprobs
+        assert report is not None
+        best = exact[row].topk(count)
+        entries = [report.chosen, *report.top]
+        assert [entry.token_id for entry in entries] == [drawn[row].token_id, *best.indices.tolist()]
+        expected = [float(exact[row, drawn[row].token_id]), *best.values.tolist()]
+        assert [entry.logprob for entry in entries] == pytest.approx(expected, abs=1e-5)
+        assert [entry.token for entry in entries] == [tokenizer.token_bytes(entry.token_id) for entry in entries]
