@@ -37,12 +37,14 @@ class SoftTokenSource:
         if not request.media:
             return None
         soft: dict[str, list[Tensor]] = {}
+        names: dict[str, list[bytes]] = {}
         for medium in request.media:
-            soft.setdefault(medium.modality, []).append(await self._soft_tokens(medium))
-        return PromptMedia.of(request.prompt_token_ids, soft, self._config)
+            key = _key(medium)
+            soft.setdefault(medium.modality, []).append(await self._soft_tokens(medium, key))
+            names.setdefault(medium.modality, []).append(key.encode())
+        return PromptMedia.of(request.prompt_token_ids, soft, self._config, names)
 
-    async def _soft_tokens(self, medium: EngineMedium) -> Tensor:
-        key = f"{medium.mime_type} {hashlib.sha256(medium.data).hexdigest()}"
+    async def _soft_tokens(self, medium: EngineMedium, key: str) -> Tensor:
         if key not in self._kept:
             encode = partial(self._encoder.encode, medium.data, medium.mime_type)
             try:
@@ -61,3 +63,8 @@ class SoftTokenSource:
     def close(self) -> None:
         """Ends the thread once what it encodes now is done."""
         self._executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _key(medium: EngineMedium) -> str:
+    """Equal for media of equal soft tokens."""
+    return f"{medium.mime_type} {hashlib.sha256(medium.data).hexdigest()}"

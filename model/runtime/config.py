@@ -8,9 +8,11 @@ class RuntimeConfig:
     """Limits of one engine loop.
 
     `max_context` bounds prompt plus answer of one sequence, in tokens; `max_waiting` bounds the queue before
-    `submit` refuses. A forward pass takes at most `prefill_tokens` prompt tokens, so decoding never stalls
-    for longer than that. `kv_token_budget` bounds the cache, as rows times tokens per row (None: 8192 tokens
-    in every row, and room for one `max_context`). `num_threads` is torch's, None leaves it alone.
+    `submit` refuses. A forward pass takes at most `prefill_tokens` prompt tokens (or one image, which cannot be
+    split), so decoding never stalls for longer than that. `kv_token_budget` bounds the cache, in tokens of all
+    sequences together (None: 8192 for each of `max_batch_size`, and room for one `max_context`), `page_size` tokens
+    to a page. With `has_prefix_cache`, pages outlive their sequences and serve prompts that begin alike.
+    `num_threads` is torch's, None leaves it alone.
     """
 
     max_batch_size: int = 8
@@ -18,10 +20,12 @@ class RuntimeConfig:
     max_waiting: int = 1024
     prefill_tokens: int = 512
     kv_token_budget: int | None = None
+    page_size: int = 16
+    has_prefix_cache: bool = True
     num_threads: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("max_batch_size", "max_context", "max_waiting", "prefill_tokens", "num_threads"):
+        for name in ("max_batch_size", "max_context", "max_waiting", "prefill_tokens", "page_size", "num_threads"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, not {value}")

@@ -1,107 +1,146 @@
-"""Keys and values of the running sequences: one row per sequence in every layer that owns its own.
+"""Keys and values of all sequences, in pages: those of running sequences, and those kept for prompts that begin alike.
 
-A layer with a sliding window keeps a ring of that many tokens; layers that read another's keep nothing.
-Rows are dense: the scheduler keeps running sequences in rows 0..n-1, so a batch is a slice.
-Shapes: R rows, L tokens per row, K key/value heads, E head dimension.
+Layers that read another's keep nothing. Shapes: S slots (pages times tokens per page), n tokens, K key/value heads,
+E head dimension.
 """
 
+import math
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from model.config import LayerSpec, TextConfig
 from model.runtime.config import RuntimeConfig
+from model.runtime.page_group import PageGroup
+from model.runtime.sequence import Sequence
 
-_SMALLEST_ROW = 64
+# Longest image of any checkpoint, in tokens: such an image is computed in one pass.
+_LONGEST_IMAGE = 1120
 
 
 class LayerStore:
-    """One layer's keys and values, [R, L, K, E] each; token p of a row lies at entry p % L."""
+    """One layer's keys and values side by side, [S, 2, K, E]."""
 
-    def __init__(self, spec: LayerSpec, dtype: torch.dtype, device: torch.device) -> None:
-        self._window = spec.window
-        self.keys = torch.zeros(0, 0, spec.num_kv_heads, spec.head_dim, dtype=dtype, device=device)
-        self.values = self.keys
-
-    @property
-    def is_local(self) -> bool:
-        return self._window is not None
+    def __init__(self, spec: LayerSpec, group: PageGroup, dtype: torch.dtype, device: torch.device) -> None:
+        self.group = group
+        num_slots = group.pool.num_pages * group.page_size
+        self.kv_S2KE = _zeros((num_slots, 2, spec.num_kv_heads, spec.head_dim), dtype, device)
 
     @property
-    def num_bytes(self) -> int:
-        return 2 * self.keys.nbytes
+    def num_bytes_per_page(self) -> int:
+        return self.kv_S2KE[: self.group.page_size].nbytes
 
-    def enlarged(self, rows: int, entries: int) -> tuple[Tensor, Tensor]:
-        """Copies of keys and values with another number of rows and entries."""
-        entries = entries if self._window is None else min(entries, self._window)
-        return _resized(self.keys, rows, entries), _resized(self.values, rows, entries)
+    def write(self, slots_n: Tensor, k_nKE: Tensor, v_nKE: Tensor) -> None:
+        """Puts keys and values into slots."""
+        self.kv_S2KE.index_copy_(0, slots_n, torch.stack((k_nKE, v_nKE), 1))
+
+    def read(self, slots_n: Tensor) -> Tensor:
+        """A copy of what slots hold, [n, 2, K, E]."""
+        return self.kv_S2KE.index_select(0, slots_n)
 
 
-class SlotCache:
-    """All layers' stores, resized together and never beyond the token budget.
+class PagedCache:
+    """Page tables and stores of all layers that own keys and values.
 
-    While it grows, old and new tensors exist side by side for a moment. Memory follows the number of running
-    sequences and the longest of them, not `max_context`.
+    A sequence has a row from `admit` to `free`. Its pages live on after that as long as nobody needs the room, and a
+    prompt that begins alike takes them over instead of computing them. Layers with a sliding window have pages of
+    their own, of which a sequence holds only those in the window; their pool is smaller.
     """
 
     def __init__(self, text: TextConfig, config: RuntimeConfig, dtype: torch.dtype, device: torch.device) -> None:
-        self.layers = {spec.index: LayerStore(spec, dtype, device) for spec in text.layers if spec.kv_source is None}
-        self.window = text.sliding_window
-        # The window layers that others read: their ring forgets, so a prefill keeps what it saw for them.
+        self.page_size = config.page_size
+        self.has_prefix_cache = config.has_prefix_cache
+        owners = [spec for spec in text.layers if spec.kv_source is None]
+        self._groups = {window: _group(window, config) for window in {spec.window for spec in owners}}
+        self.layers = {spec.index: LayerStore(spec, self._groups[spec.window], dtype, device) for spec in owners}
+        # The layers that others read: a pass keeps what it read of them.
         self.shared_layers = {spec.kv_source for spec in text.layers if spec.kv_source is not None}
-        self._config = config
-        self.rows = 0
-        self.entries = 0
+        self._idle_rows = list(range(config.max_batch_size - 1, -1, -1))
 
     @property
     def num_bytes(self) -> int:
-        return sum(store.num_bytes for store in self.layers.values())
+        """Memory of the pages that hold something."""
+        return sum(store.group.pool.num_used * store.num_bytes_per_page for store in self.layers.values())
 
-    @property
-    def ring(self) -> int:
-        """Entries per row of the window layers."""
-        return min(self.entries, self.window)
+    def group(self, window: int | None) -> PageGroup:
+        """The page tables of the layers with this window."""
+        return self._groups[window]
 
-    def fits(self, rows: int, length: int) -> bool:
-        """May this many sequences, the longest of `length` tokens, be held at once?"""
-        return rows * length <= self._config.kv_tokens
+    def admit(self, sequence: Sequence) -> bool:
+        """Gives a sequence a row, and the cached pages that its tokens begin with.
 
-    @torch.inference_mode()
-    def reserve(self, rows: int, length: int) -> None:
-        """Makes room for them; contents of the rows stay. The caller has asked `fits`."""
-        if rows <= self.rows and length <= self.entries:
+        False, and nothing changed, if no row is idle or the rest of its tokens does not fit.
+        """
+        if not self._idle_rows:
+            return False
+        row = self._idle_rows.pop()
+        keys = self._cached_prefix(sequence)
+        for group in self._groups.values():
+            group.adopt(row, keys)
+        sequence.row, sequence.num_cached = row, len(keys) * self.page_size
+        if self._fits(sequence, len(sequence.tokens)):
+            return True
+        self.free(sequence)
+        return False
+
+    def extend(self, sequence: Sequence, length: int) -> bool:
+        """Makes room for `length` tokens in all. False, and nothing changed, if there is none."""
+        lacking = [group for group in self._groups.values() if group.num_missing(sequence.row, length)]
+        if any(group.num_missing(sequence.row, length) > group.pool.num_free for group in lacking):
+            return False
+        for group in lacking:
+            group.extend(sequence.row, length)
+        return True
+
+    def advance(self, sequence: Sequence, size: int) -> None:
+        """Counts `size` more tokens as computed: full pages can be found now, pages out of the window are free."""
+        before = sequence.num_cached // self.page_size
+        sequence.num_cached += size
+        if sequence.num_cached // self.page_size == before:
             return
-        self.rows, self.entries = self._grow(self._shape(rows, length))
+        for group in self._groups.values():
+            if self.has_prefix_cache:
+                group.publish(sequence.row, sequence.num_cached, sequence.page_keys(self.page_size))
+            group.forget_unseen(sequence.row, sequence.num_cached)
 
-    @torch.inference_mode()
-    def move(self, source: int, target: int, length: int) -> None:
-        """Copies one row of `length` tokens over another."""
-        for store in self.layers.values():
-            used = min(length, store.keys.shape[1])
-            store.keys[target, :used] = store.keys[source, :used]
-            store.values[target, :used] = store.values[source, :used]
+    def free(self, sequence: Sequence) -> None:
+        """Takes a sequence's row; nothing of it counts as computed any more."""
+        for group in self._groups.values():
+            group.free(sequence.row)
+        self._idle_rows.append(sequence.row)
+        sequence.row, sequence.num_cached = -1, 0
 
-    def _shape(self, rows: int, length: int) -> tuple[int, int]:
-        """Room to spare if the budget has it, so that growing is rare."""
-        budget = self._config.kv_tokens
-        wide = min(self._config.max_batch_size, max(self.rows, _power_of_two(rows)))
-        long = min(self._config.max_context, max(self.entries, _SMALLEST_ROW, _power_of_two(length)))
-        return (wide, long) if wide * long <= budget else (rows, min(long, budget // rows))
+    def _cached_prefix(self, sequence: Sequence) -> list[bytes]:
+        """Keys of the longest cached prefix. At least one token is left to compute: its logits are wanted."""
+        if not self.has_prefix_cache:
+            return []
+        keys = sequence.page_keys(self.page_size).first((len(sequence.tokens) - 1) // self.page_size)
+        usable = zip(*(group.reusable(keys) for group in self._groups.values()), strict=True)
+        return keys[: max(count for count, found in enumerate(usable) if all(found))]
 
-    def _grow(self, shape: tuple[int, int]) -> tuple[int, int]:
-        # All before any: a failed allocation leaves the cache as it was.
-        grown = [(store, *store.enlarged(*shape)) for store in self.layers.values()]
-        for store, keys, values in grown:
-            store.keys, store.values = keys, values
-        return shape
-
-
-def _resized(old_RLKE: Tensor, rows: int, entries: int) -> Tensor:
-    # Zeros, not garbage: a masked entry has weight 0, and 0 times NaN would still be NaN.
-    new_RLKE = old_RLKE.new_zeros(rows, entries, *old_RLKE.shape[2:])
-    kept = (slice(min(rows, old_RLKE.shape[0])), slice(min(entries, old_RLKE.shape[1])))
-    new_RLKE[kept] = old_RLKE[kept]
-    return new_RLKE
+    def _fits(self, sequence: Sequence, length: int) -> bool:
+        """Are there pages for all tokens? Of windowed layers they come and go, so only the others count."""
+        groups = [group for group in self._groups.values() if group.window is None]
+        return all(group.num_missing(sequence.row, length) <= group.pool.num_free for group in groups)
 
 
-def _power_of_two(number: int) -> int:
-    return 1 << (number - 1).bit_length()
+def _group(window: int | None, config: RuntimeConfig) -> PageGroup:
+    size, rows = config.page_size, config.max_batch_size
+    num_pages = math.ceil(config.kv_tokens / size)
+    if window is not None:
+        # What all rows see, as much again for prefixes, and what the tokens of one pass fill.
+        seen = math.ceil(window / size) + 1
+        num_pages = min(
+            num_pages, 2 * rows * seen + rows + math.ceil(max(config.prefill_tokens, _LONGEST_IMAGE) / size)
+        )
+    return PageGroup(num_pages, rows, config.max_context, size, window)
+
+
+def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Zeros: a masked slot has weight 0, and 0 times NaN would still be NaN. On a CPU memory is taken when touched."""
+    if device.type != "cpu":
+        return torch.zeros(shape, dtype=dtype, device=device)
+    # torch.zeros writes its zeros; numpy's come from the operating system, page by page.
+    num_bytes = math.prod(shape) * dtype.itemsize
+    return torch.from_numpy(np.zeros(num_bytes, np.uint8)).view(dtype).view(shape)

@@ -14,7 +14,7 @@ import torch
 from model.config import ModelConfig
 from model.runtime.answer import Answer
 from model.runtime.config import RuntimeConfig
-from model.runtime.kv_cache import SlotCache
+from model.runtime.kv_cache import PagedCache
 from model.runtime.output import RuntimeStats, TokenOutput
 from model.runtime.prompt_media import PromptMedia
 from model.runtime.runner import Runner
@@ -58,7 +58,7 @@ class EngineLoop:
         self._tokenizer = tokenizer
         self._vocab_size = model.config.vocab_size
         self._eos_ids = frozenset(eos_token_ids)
-        self._cache = SlotCache(model.config, config, weight.dtype, weight.device)
+        self._cache = PagedCache(model.config, config, weight.dtype, weight.device)
         self._scheduler = Scheduler(config, self._cache)
         self._runner = Runner(model, self._cache, weight.device, Sampler(tokenizer))
         # Guards everything below and the scheduler; never held while the model runs or a callback is called.
@@ -135,6 +135,7 @@ class EngineLoop:
                 prompt_tokens=self._num_prompt_tokens,
                 generated_tokens=self._num_generated_tokens,
                 preemptions=scheduler.num_preemptions,
+                reused_prompt_tokens=scheduler.num_reused_tokens,
             )
 
     def __enter__(self) -> Self:
@@ -216,11 +217,8 @@ class EngineLoop:
             self._call_back(request, output)
 
     def _count(self, plan: Plan, num_drawn: int) -> None:
-        for sequence in plan.decodes:
-            sequence.num_cached += 1
-        for chunk in plan.chunks:
-            chunk.sequence.num_cached += chunk.size
-            self._num_prompt_tokens += chunk.size
+        self._scheduler.count(plan)
+        self._num_prompt_tokens += sum(chunk.size for chunk in plan.chunks)
         self._num_steps += 1
         self._num_generated_tokens += num_drawn
 
@@ -235,7 +233,7 @@ class EngineLoop:
             return request, request.answer.fail(error)
 
     def _end(self, requests: list[_Request], last_output: Callable[[Answer], TokenOutput]) -> None:
-        """Frees the rows, then tells the callers."""
+        """Frees what they hold, then tells the callers."""
         with self._changed:
             live = [request for request in requests if self._is_live(request)]
             self._forget(live)

@@ -56,3 +56,4 @@ class RuntimeStats:
     prompt_tokens: int
     generated_tokens: int
     preemptions: int
+    reused_prompt_tokens: int

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from model.attention import KVCache
-from model.runtime.kv_cache import SlotCache
+from model.runtime.kv_cache import PagedCache
 from model.runtime.sampler import Drawn, Sampler
 from model.runtime.scheduler import Plan
 from model.runtime.step_attention import DecodeAttention, PrefillAttention, StepAttention
@@ -18,7 +18,7 @@ from model.transformer import Transformer
 class Runner:
     """The model and its cache. A pass that fails changes no sequence and may be planned again."""
 
-    def __init__(self, model: Transformer, cache: SlotCache, device: torch.device, sampler: Sampler) -> None:
+    def __init__(self, model: Transformer, cache: PagedCache, device: torch.device, sampler: Sampler) -> None:
         self._model = model
         self._cache = cache
         self._device = device
@@ -27,12 +27,11 @@ class Runner:
     @torch.inference_mode()
     def run(self, plan: Plan) -> list[Drawn]:
         """The new token of each sequence in `plan.drawing`. The caller then counts the tokens as cached."""
-        self._cache.reserve(*plan.room)
         tokens = [sequence.tokens[-1] for sequence in plan.decodes]
         positions = [sequence.num_cached for sequence in plan.decodes]
         drawn_at = list(range(len(tokens)))
         soft: list[SoftTokens] = []
-        for sequence, _, size in plan.chunks:
+        for sequence, size in plan.chunks:
             start = sequence.num_cached
             if sequence.media is not None:
                 soft.append(sequence.media.chunk(start, start + size, len(tokens)))
@@ -40,21 +39,20 @@ class Runner:
             positions += range(start, start + size)
             if size == sequence.num_pending:
                 drawn_at.append(len(tokens) - 1)
-        positions_T = self._tensor(positions)
-        attention = self._attention(plan, positions, positions_T)
+        attention = self._attention(plan, positions)
         logits_NV = self._model(
-            self._tensor(tokens), positions_T, attention, self._tensor(drawn_at), self._joined(soft)
+            self._tensor(tokens), self._tensor(positions), attention, self._tensor(drawn_at), self._joined(soft)
         )
         return self._sampler.sample(logits_NV, plan.drawing)
 
-    def _attention(self, plan: Plan, positions: list[int], positions_T: Tensor) -> StepAttention:
+    def _attention(self, plan: Plan, positions: list[int]) -> StepAttention:
         parts: list[tuple[int, KVCache]] = []
         if plan.decodes:
-            rows = len(plan.decodes)
-            parts.append((rows, DecodeAttention(self._cache, positions[:rows], positions_T[:rows])))
-        for sequence, row, size in plan.chunks:
-            prefill = PrefillAttention(self._cache, row, sequence.num_cached, size, self._device, sequence.media)
-            parts.append((size, prefill))
+            rows = [sequence.row for sequence in plan.decodes]
+            parts.append((len(rows), DecodeAttention(self._cache, rows, positions[: len(rows)], self._device)))
+        for sequence, size in plan.chunks:
+            start, media = sequence.num_cached, sequence.media
+            parts.append((size, PrefillAttention(self._cache, sequence.row, start, size, self._device, media)))
         return StepAttention(parts)
 
     def _joined(self, soft: list[SoftTokens]) -> SoftTokens | None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from model.runtime.config import RuntimeConfig
-from model.runtime.kv_cache import SlotCache
+from model.runtime.kv_cache import PagedCache
 from model.runtime.sequence import Sequence
 
 
@@ -14,10 +14,9 @@ class QueueFullError(RuntimeError):
 
 
 class Chunk(NamedTuple):
-    """The next `size` uncomputed tokens of a sequence, in its cache row."""
+    """The next `size` uncomputed tokens of a sequence."""
 
     sequence: Sequence
-    row: int
     size: int
 
     @property
@@ -28,14 +27,10 @@ class Chunk(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """One forward pass: a token for each sequence in rows 0..n-1, then chunks of prompts.
-
-    `room` is what it needs of the cache, as rows and tokens per row.
-    """
+    """One forward pass: a token for each sequence that decodes, then chunks of prompts."""
 
     decodes: list[Sequence]
     chunks: list[Chunk]
-    room: tuple[int, int]
 
     @property
     def is_empty(self) -> bool:
@@ -48,19 +43,19 @@ class Plan:
 
 
 class Scheduler:
-    """Owns the queue and the rows.
+    """Owns the queue and the running sequences, oldest first; at most the newest has a half computed prompt.
 
-    Rows stay dense and ordered: sequences that decode first, then at most one whose prompt is half computed.
     If the cache cannot hold the running sequences any longer, the newest goes back to the queue's head and is
     computed again later; its random numbers depend on its token count alone, so its answer stays the same.
     """
 
-    def __init__(self, config: RuntimeConfig, cache: SlotCache) -> None:
+    def __init__(self, config: RuntimeConfig, cache: PagedCache) -> None:
         self._config = config
         self._cache = cache
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
         self.num_preemptions = 0
+        self.num_reused_tokens = 0
 
     @property
     def has_work(self) -> bool:
@@ -73,64 +68,72 @@ class Scheduler:
         self.waiting.append(sequence)
 
     def schedule(self) -> Plan:
-        """Preempts if it must, admits if it can, and plans the next pass."""
-        while not self._cache.fits(len(self.running), self._longest()):
-            self._preempt()
-        decodes = [sequence for sequence in self.running if sequence.num_pending == 1]
-        chunks = self._plan_chunks()
-        return Plan(decodes, chunks, (len(self.running), self._longest()))
+        """Preempts if it must, admits if it can, and plans the next pass. What it computes has room in the cache."""
+        decodes = self._plan_decodes()
+        return Plan(decodes, self._plan_chunks())
+
+    def count(self, plan: Plan) -> None:
+        """Counts what a pass has computed."""
+        for sequence in plan.decodes:
+            self._cache.advance(sequence, 1)
+        for sequence, size in plan.chunks:
+            self._cache.advance(sequence, size)
 
     def remove(self, sequences: list[Sequence]) -> None:
-        """Takes sequences out, waiting or running; their rows are free at once."""
+        """Takes sequences out, waiting or running; what they held is free at once."""
         for sequence in sequences:
-            if sequence in self.waiting:
+            if sequence in self.running:
+                self.running.remove(sequence)
+                self._cache.free(sequence)
+            elif sequence in self.waiting:
                 self.waiting.remove(sequence)
-        rows = [row for row, sequence in enumerate(self.running) if sequence in sequences]
-        for row in reversed(rows):  # from the end, so that what leaves is never moved first
-            self._vacate(row)
+
+    def _plan_decodes(self) -> list[Sequence]:
+        decodes: list[Sequence] = []
+        for sequence in list(self.running):
+            if sequence.num_pending > 1:
+                continue
+            while sequence in self.running and not self._cache.extend(sequence, len(sequence.tokens)):
+                self._preempt()
+            if sequence in self.running:
+                decodes.append(sequence)
+        return decodes
 
     def _plan_chunks(self) -> list[Chunk]:
         left = self._config.prefill_tokens
-        chunks = []
+        chunks: list[Chunk] = []
         if self.running and self.running[-1].num_pending > 1:
-            chunks.append(self._chunk(left))
-            left -= chunks[-1].size
+            left -= self._add_chunk(chunks, left)
         # A chunk may stop short of its limit in front of an image; nobody overtakes a half computed prompt.
-        while left > 0 and all(chunk.is_last for chunk in chunks) and self._can_admit():
-            self.running.append(self.waiting.popleft())
-            chunks.append(self._chunk(left))
-            left -= chunks[-1].size
+        while left > 0 and all(chunk.is_last for chunk in chunks) and self._admit():
+            size = self._add_chunk(chunks, left)
+            if size == 0:
+                break
+            left -= size
         return chunks
 
-    def _chunk(self, limit: int) -> Chunk:
+    def _add_chunk(self, chunks: list[Chunk], limit: int) -> int:
+        """Plans a chunk of the newest; 0, and it waits again, if its pages are taken by others."""
         newest = self.running[-1]
-        return Chunk(newest, len(self.running) - 1, newest.chunk_size(limit))
+        size = newest.chunk_size(limit)
+        if not self._cache.extend(newest, newest.num_cached + size):
+            self._preempt()
+            return 0
+        chunks.append(Chunk(newest, size))
+        return size
 
-    def _can_admit(self) -> bool:
-        if not self.waiting or len(self.running) == self._config.max_batch_size:
+    def _admit(self) -> bool:
+        if not self.waiting or not self._cache.admit(self.waiting[0]):
             return False
-        longest = max(self._longest(), len(self.waiting[0].tokens))
-        return self._cache.fits(len(self.running) + 1, longest)
-
-    def _longest(self) -> int:
-        return max((len(sequence.tokens) for sequence in self.running), default=0)
+        sequence = self.waiting.popleft()
+        if sequence.num_reused is None:
+            sequence.num_reused = sequence.num_cached
+        self.num_reused_tokens += sequence.num_cached
+        self.running.append(sequence)
+        return True
 
     def _preempt(self) -> None:
         newest = self.running.pop()
-        newest.num_cached = 0
+        self._cache.free(newest)
         self.waiting.appendleft(newest)
         self.num_preemptions += 1
-
-    def _vacate(self, row: int) -> None:
-        """Fills the hole with the last decoding row, and that one's with a half computed prompt behind it."""
-        last = len(self.running) - 1
-        if row < last and self.running[last].num_pending > 1:
-            self._move(last - 1, row)
-            row = last - 1
-        self._move(last, row)
-        self.running.pop()
-
-    def _move(self, source: int, target: int) -> None:
-        if source != target:
-            self._cache.move(source, target, self.running[source].num_cached)
-            self.running[target] = self.running[source]

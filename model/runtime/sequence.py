@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Iterable
 
+from model.runtime.page_keys import PageKeys
 from model.runtime.prompt_media import PromptMedia
 from model.runtime.sampling import SamplingParams
 
@@ -10,8 +11,9 @@ from model.runtime.sampling import SamplingParams
 class Sequence:
     """Prompt and answer as one growing list of token ids.
 
-    The next forward pass computes `num_pending` tokens: the whole prompt at first (or everything again after
-    a preemption, which sets `num_cached` back to 0), then one at a time.
+    The next forward pass computes `num_pending` tokens: at first the prompt without what the cache has of it already
+    (or everything again after a preemption, which sets `num_cached` back to 0), then one at a time. `row` is the
+    cache's, -1 while the sequence waits; `num_reused` counts the prompt tokens that the cache had when it first ran.
     """
 
     def __init__(
@@ -22,9 +24,12 @@ class Sequence:
         self.media = media
         self.tokens = list(prompt)
         self.prompt_length = len(self.tokens)
+        self.row = -1
         self.num_cached = 0
+        self.num_reused: int | None = None
         self.is_aborted = False
         self.seed = secrets.randbits(64) if params.seed is None else params.seed
+        self._page_keys: PageKeys | None = None
 
     @property
     def num_pending(self) -> int:
@@ -33,6 +38,12 @@ class Sequence:
     @property
     def num_generated(self) -> int:
         return len(self.tokens) - self.prompt_length
+
+    def page_keys(self, page_size: int) -> PageKeys:
+        """The names of its full pages; always asked for with the same size."""
+        if self._page_keys is None:
+            self._page_keys = PageKeys(self.tokens, self.media, page_size)
+        return self._page_keys
 
     def chunk_size(self, limit: int) -> int:
         """How many pending tokens to compute next: about `limit`, but never a part of an image that must see itself."""

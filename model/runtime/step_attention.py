@@ -1,68 +1,102 @@
-"""Attention of one forward pass against the slot cache: running sequences as a batch, new prompts one by one.
+"""Attention of one forward pass against the paged cache: running sequences as a batch, new prompts one by one.
 
 Each class is a KVCache (see model/attention.py). Shapes: T tokens of the pass, B running sequences, n tokens
-of one prompt, C context tokens they see, L entries of a row, H query heads, K key/value heads, G = H/K, E head
-dimension.
+of one prompt, L tokens that they see (C: with masks), H query heads, K key/value heads, G = H/K, E head dimension.
 """
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from model.attention import KVCache
-from model.runtime.kv_cache import SlotCache
+from model.runtime.kv_cache import PagedCache
+from model.runtime.page_group import PageGroup
 from model.runtime.prompt_media import PromptMedia
+
+Numbers: TypeAlias = NDArray[np.int64]
 
 
 class DecodeAttention:
-    """One new token for each of the rows 0..B-1, at the given position. One SDPA call per layer."""
+    """One new token for each of the given rows, at the given position. One SDPA call per layer."""
 
-    def __init__(self, cache: SlotCache, positions: list[int], positions_B: Tensor) -> None:
-        self._cache = cache
+    def __init__(self, cache: PagedCache, rows: list[int], positions: list[int], device: torch.device) -> None:
+        self._cache, self._device = cache, device
+        self._rows_B, self._positions_B = np.array(rows), np.array(positions)
+        self._views: dict[int | None, _BatchView] = {}
         self._context: dict[int, tuple[Tensor, Tensor]] = {}
-        self._global = _RowView(positions, positions_B, cache.entries)
-        self._local = _RowView(positions, positions_B, cache.ring)
 
     def attend(
         self, layer: int, q_THE: Tensor, k_TKE: Tensor | None, v_TKE: Tensor | None, window: int | None
     ) -> Tensor:
         """See KVCache.attend."""
-        view = self._global if window is None else self._local
+        view = self._view(window)
+        context = self._context.get(layer)
         if k_TKE is not None and v_TKE is not None:
-            self._context[layer] = self._store(layer, k_TKE, v_TKE, view)
-        k_BKLE, v_BKLE = self._context[layer]
+            context = self._store(layer, k_TKE, v_TKE, view)
+        assert context is not None
+        k_BKLE, v_BKLE = context
         # Query heads of one key/value head stand where query positions do: nothing is repeated.
         q_BKGE = q_THE.view(len(q_THE), k_BKLE.shape[1], -1, q_THE.shape[2])
         out_BKGE = F.scaled_dot_product_attention(q_BKGE, k_BKLE, v_BKLE, attn_mask=view.mask(q_THE), scale=1.0)
         return out_BKGE.flatten(1, 2)
 
-    def _store(self, layer: int, k_BKE: Tensor, v_BKE: Tensor, view: "_RowView") -> tuple[Tensor, Tensor]:
+    def _view(self, window: int | None) -> "_BatchView":
+        if window not in self._views:
+            group = self._cache.group(window)
+            self._views[window] = _BatchView(group, self._rows_B, self._positions_B, self._device)
+        return self._views[window]
+
+    def _store(self, layer: int, k_BKE: Tensor, v_BKE: Tensor, view: "_BatchView") -> tuple[Tensor, Tensor]:
         store = self._cache.layers[layer]
-        store.keys.flatten(0, 1).index_copy_(0, view.index_B, k_BKE)
-        store.values.flatten(0, 1).index_copy_(0, view.index_B, v_BKE)
-        rows, entries = len(k_BKE), view.num_entries
-        k_BLKE, v_BLKE = store.keys[:rows, :entries], store.values[:rows, :entries]
-        return k_BLKE.transpose(1, 2), v_BLKE.transpose(1, 2)
+        store.write(view.new_slots_B, k_BKE, v_BKE)
+        kv_BL2KE = store.read(view.slots_N)
+        kv_BL2KE = kv_BL2KE.view(len(k_BKE), -1, *kv_BL2KE.shape[1:])
+        context = kv_BL2KE[:, :, 0].transpose(1, 2), kv_BL2KE[:, :, 1].transpose(1, 2)
+        if layer in self._cache.shared_layers:
+            self._context[layer] = context
+        return context
 
 
-class _RowView:
-    """Where the new token of each row goes, and what it may see. Built once per pass and kind of layer."""
+class _BatchView:
+    """Where the new token of each row goes and what it sees. Built once per pass and kind of layer."""
 
-    def __init__(self, positions: list[int], positions_B: Tensor, row_size: int) -> None:
-        self._positions_B = positions_B
-        self.num_entries = min(max(positions) + 1, row_size)
-        self._sees_all = min(positions) + 1 >= self.num_entries
-        rows_B = torch.arange(len(positions), device=positions_B.device)
-        self.index_B = rows_B * row_size + positions_B % row_size
+    def __init__(
+        self,
+        group: PageGroup,
+        rows_B: Numbers,
+        positions_B: Numbers,
+        device: torch.device,
+    ) -> None:
+        self._device = device
+        first_B = np.zeros_like(positions_B)
+        if group.window is not None:
+            first_B = np.maximum(positions_B - group.window + 1, 0)
+        num_seen_B = positions_B - first_B + 1
+        seen_BL = first_B[:, None] + np.arange(num_seen_B.max())
+        self._hidden_BL = None if num_seen_B.min() == num_seen_B.max() else seen_BL > positions_B[:, None]
+        self.new_slots_B = self._tensor(self._slots(group, rows_B[:, None], positions_B[:, None]))
+        # What lies behind a row's end is masked; any slot will do.
+        self.slots_N = self._tensor(self._slots(group, rows_B[:, None], np.minimum(seen_BL, positions_B[:, None])))
         self._mask_B11L: Tensor | None = None
 
+    @staticmethod
+    def _slots(group: PageGroup, rows: Numbers, positions: Numbers) -> Numbers:
+        size = group.page_size
+        pages: Numbers = group.table_RW[rows, positions // size % group.table_RW.shape[1]]
+        return (pages * size + positions % size).reshape(-1)
+
+    def _tensor(self, numbers: Numbers) -> Tensor:
+        return torch.from_numpy(numbers).to(self._device)
+
     def mask(self, like: Tensor) -> Tensor | None:
-        """0 where a row sees, -inf where it does not; None if every row sees every entry."""
-        if self._mask_B11L is None and not self._sees_all:
-            entries_L = torch.arange(self.num_entries, device=like.device)
-            hidden_BL = entries_L > self._positions_B[:, None]
+        """0 where a row sees, -inf where it does not; None if every row sees all."""
+        if self._mask_B11L is None and self._hidden_BL is not None:
+            hidden_BL = torch.from_numpy(self._hidden_BL).to(self._device)
             zeros_BL = like.new_zeros(hidden_BL.shape)
             self._mask_B11L = zeros_BL.masked_fill_(hidden_BL, -torch.inf)[:, None, None]
         return self._mask_B11L
@@ -73,18 +107,18 @@ class PrefillAttention:
 
     def __init__(
         self,
-        cache: SlotCache,
+        cache: PagedCache,
         row: int,
         start: int,
         count: int,
         device: torch.device,
         media: PromptMedia | None = None,
     ) -> None:
-        self._media = media
-        self._cache, self._row, self._start, self._count = cache, row, start, count
+        self._cache, self._row, self._start, self._end = cache, row, start, start + count
+        self._media, self._device = media, device
         self._context: dict[int, tuple[Tensor, Tensor]] = {}
         self._masks: dict[bool, Tensor | None] = {}
-        self._device = device
+        self._slots: dict[tuple[bool, int], Tensor] = {}
 
     def attend(
         self, layer: int, q_THE: Tensor, k_TKE: Tensor | None, v_TKE: Tensor | None, window: int | None
@@ -93,8 +127,7 @@ class PrefillAttention:
         if k_TKE is None or v_TKE is None:
             k_CKE, v_CKE = self._context[layer]
         else:
-            store = self._store_global if window is None else self._store_local
-            k_CKE, v_CKE = store(layer, k_TKE, v_TKE)
+            k_CKE, v_CKE = self._store(layer, k_TKE, v_TKE, window)
             if layer in self._cache.shared_layers:
                 self._context[layer] = k_CKE, v_CKE
         mask_nC = self._mask(window, q_THE.dtype)
@@ -110,29 +143,25 @@ class PrefillAttention:
         )
         return out_1HnE[0].transpose(0, 1)
 
-    def _store_global(self, layer: int, k_nKE: Tensor, v_nKE: Tensor) -> tuple[Tensor, Tensor]:
-        store, end = self._cache.layers[layer], self._start + self._count
-        store.keys[self._row, self._start : end] = k_nKE
-        store.values[self._row, self._start : end] = v_nKE
-        return store.keys[self._row, :end], store.values[self._row, :end]
+    def _store(self, layer: int, k_nKE: Tensor, v_nKE: Tensor, window: int | None) -> tuple[Tensor, Tensor]:
+        """Puts the new keys and values into their pages; returns them with those before that a new token sees."""
+        store, first = self._cache.layers[layer], self._first(window)
+        store.write(self._slots_from(self._start, store.group), k_nKE, v_nKE)
+        if first == self._start:
+            return k_nKE, v_nKE
+        kv_C2KE = store.read(self._slots_from(first, store.group))
+        return kv_C2KE[:, 0], kv_C2KE[:, 1]
 
-    def _store_local(self, layer: int, k_nKE: Tensor, v_nKE: Tensor) -> tuple[Tensor, Tensor]:
-        store, ring = self._cache.layers[layer], self._cache.ring
-        keys_LKE, values_LKE = store.keys[self._row], store.values[self._row]
-        # Read before write: the new tokens overwrite the oldest that the first of them still see.
-        past = torch.arange(self._start - self._num_past, self._start, device=self._device) % ring
-        context = torch.cat([keys_LKE[past], k_nKE]), torch.cat([values_LKE[past], v_nKE])
-        kept = min(self._count, ring)
-        end = self._start + self._count
-        entries = torch.arange(end - kept, end, device=self._device) % ring
-        keys_LKE.index_copy_(0, entries, k_nKE[-kept:])
-        values_LKE.index_copy_(0, entries, v_nKE[-kept:])
-        return context
+    def _first(self, window: int | None) -> int:
+        """The first token that a new token sees."""
+        return 0 if window is None else max(0, self._start - window + 1)
 
-    @property
-    def _num_past(self) -> int:
-        """Cached tokens that the first new token sees through the window."""
-        return min(self._start, self._cache.window - 1)
+    def _slots_from(self, first: int, group: PageGroup) -> Tensor:
+        key = (group.window is None, first)
+        if key not in self._slots:
+            slots = group.slots(self._row, first, self._end)
+            self._slots[key] = torch.from_numpy(slots).to(self._device)
+        return self._slots[key]
 
     def _mask(self, window: int | None, dtype: torch.dtype) -> Tensor | None:
         """[n, C], 0 where a token sees; None where plain causality says it all. Built once per kind of layer."""
@@ -142,12 +171,10 @@ class PrefillAttention:
         return self._masks[is_local]
 
     def _build_mask(self, window: int | None, dtype: torch.dtype) -> Tensor | None:
-        first = 0 if window is None else self._start - self._num_past
-        end = self._start + self._count
-        asking_n = torch.arange(self._start, end, device=self._device)
-        asked_C = torch.arange(first, end, device=self._device)
+        asking_n = torch.arange(self._start, self._end, device=self._device)
+        asked_C = torch.arange(self._first(window), self._end, device=self._device)
         same_image_nC = None if window is None or self._media is None else self._media.same_image(asking_n, asked_C)
-        if same_image_nC is None and self._start == 0 and (window is None or self._count <= window):
+        if same_image_nC is None and self._start == 0 and (window is None or self._end <= window):
             return None
         hidden_nC = asked_C > asking_n[:, None]
         if same_image_nC is not None:

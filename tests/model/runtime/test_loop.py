@@ -76,6 +76,29 @@ def test_tokens_are_the_same_when_the_cache_preempts(start_loop: StartLoop) -> N
     assert ample.stats().preemptions == 0
 
 
+@pytest.mark.parametrize("variant", VARIANT_NAMES)
+def test_the_next_turn_computes_only_what_is_new_and_answers_the_same(start_loop: StartLoop, variant: str) -> None:
+    loop, plain = start_loop(variant), start_loop(variant, has_prefix_cache=False)
+    first = random_prompt(1, 90)
+    answer = submit(loop, "a", first, greedy(20)).wait().tokens
+    second = first + answer + random_prompt(2, 7)
+    computed = loop.stats().prompt_tokens
+    again = submit(loop, "b", second, greedy(30)).wait().tokens
+    # Of 117 tokens the last 7 are new, the one before was drawn but not computed, and pages have 16.
+    assert loop.stats().prompt_tokens - computed == 117 - 96
+    assert again == submit(plain, "b", second, greedy(30)).wait().tokens
+    assert plain.stats().reused_prompt_tokens == 0
+
+
+def test_what_was_preempted_is_not_computed_twice_while_its_pages_last(start_loop: StartLoop) -> None:
+    loop = start_loop(max_batch_size=2, max_context=128, kv_token_budget=160)
+    generate(loop, [random_prompt(i, 60) for i in range(2)], [greedy(60)] * 2)
+    stats = loop.stats()
+    assert stats.preemptions > 0
+    assert stats.prompt_tokens < 120 + stats.preemptions * 60
+    assert stats.reused_prompt_tokens > 0
+
+
 def test_a_request_joins_a_running_batch(start_loop: StartLoop) -> None:
     loop = start_loop(max_context=512)
     first = submit(loop, "a", random_prompt(1, 5), greedy(400))
@@ -272,7 +295,7 @@ def test_a_failing_callback_aborts_its_request_alone(start_loop: StartLoop) -> N
 
 def test_statistics_count_what_happens(start_loop: StartLoop) -> None:
     loop = start_loop(max_batch_size=2, max_context=256, kv_token_budget=400)
-    assert loop.stats() == RuntimeStats(0, 0, 0, 400, 0, 0, 0, 0, 0)
+    assert loop.stats() == RuntimeStats(0, 0, 0, 400, 0, 0, 0, 0, 0, 0)
     generate(loop, [random_prompt(1, 20), random_prompt(2, 30)], [greedy(5)] * 2)
     stats = loop.stats()
     assert (stats.prompt_tokens, stats.generated_tokens, stats.kv_tokens_used) == (50, 10, 0)
@@ -282,8 +305,8 @@ def test_statistics_count_what_happens(start_loop: StartLoop) -> None:
 def test_memory_of_the_cache_stays_within_its_bound(start_loop: StartLoop) -> None:
     loop = start_loop(max_batch_size=4, max_context=256, kv_token_budget=512)
     generate(loop, [random_prompt(i, 200 - 40 * i) for i in range(5)], [greedy(30)] * 5)
-    text = loop._cache.layers
-    bytes_per_token = sum(2 * 4 * store.keys.shape[2] * store.keys.shape[3] for store in text.values())
+    stores = loop._cache.layers.values()
+    bytes_per_token = sum(4 * store.kv_S2KE[0].numel() for store in stores)
     assert loop.stats().kv_bytes <= 512 * bytes_per_token
 
 

@@ -78,3 +78,48 @@ def test_a_chunk_never_cuts_an_image_that_sees_itself(make_media_checkpoint: Mak
     assert media.whole_blocks(0, begin) == begin
     assert media.whole_blocks(begin, begin + 21) == begin + 21
     assert media.whole_blocks(0, len(LAYOUT)) == len(LAYOUT)
+
+
+NAMES = {name: [name.encode()] for name in ("image", "audio", "video")}
+
+
+@pytest.mark.parametrize("page_size", [1, 4, 16])
+@pytest.mark.parametrize("variant", ["e2b", "31b"])
+def test_cached_media_answer_as_computed_ones_do(
+    make_media_checkpoint: MakeMediaCheckpoint, tokenizer: Tokenizer, variant: str, page_size: int
+) -> None:
+    """Prompts that end alike inside, before and behind images, one after the other on one cache."""
+    model = load_multimodal(make_media_checkpoint(variant, 1))
+    soft = _soft(model, LAYOUT, 0)
+    media = PromptMedia.of(LAYOUT, soft, model.config, NAMES)
+    placed = place(torch.tensor(LAYOUT), soft, model.config)
+    limits = {"max_batch_size": 2, "max_context": 256, "num_threads": 1, "page_size": page_size}
+    with EngineLoop(model.text, tokenizer, RuntimeConfig(**limits), eos_token_ids=()) as loop:
+        for more in ([], [20], [20, 21], [30]):
+            expected = _plain_greedy(model, LAYOUT + more, placed, _longer(media.blocks_P, len(more)))
+            seen = Gathered()
+            loop.submit("a", LAYOUT + more, greedy(NUM_TOKENS), seen, media)
+            assert seen.wait().tokens == expected
+        assert loop.stats().reused_prompt_tokens >= 3 * (len(LAYOUT) - page_size)
+
+
+def _longer(blocks: Tensor | None, count: int) -> Tensor | None:
+    return None if blocks is None else torch.cat([blocks, torch.full((count,), -1)])
+
+
+def test_an_image_of_another_name_is_not_reused(
+    make_media_checkpoint: MakeMediaCheckpoint, tokenizer: Tokenizer
+) -> None:
+    model = load_multimodal(make_media_checkpoint("e2b", 1))
+    config = RuntimeConfig(max_batch_size=2, max_context=256, num_threads=1, page_size=1)
+    with EngineLoop(model.text, tokenizer, config, eos_token_ids=()) as loop:
+        for seed, names in ((0, NAMES), (1, NAMES | {"image": [b"another"]}), (2, None), (2, None)):
+            soft = _soft(model, LAYOUT, seed)
+            media = PromptMedia.of(LAYOUT, soft, model.config, names)
+            before = loop.stats().reused_prompt_tokens
+            seen = Gathered()
+            loop.submit("a", LAYOUT, greedy(NUM_TOKENS), seen, media)
+            placed = place(torch.tensor(LAYOUT), soft, model.config)
+            assert seen.wait().tokens == _plain_greedy(model, LAYOUT, placed, None)
+            if seed > 0:
+                assert loop.stats().reused_prompt_tokens - before == LAYOUT.index(IMAGE_ID)
