@@ -51,10 +51,23 @@ Message = str | content_pb2.Content | Sequence[content_pb2.Content]
 
 @dataclass(frozen=True)
 class Piece:
-    """A piece of a streamed answer: its text, and the whole message for what else it holds."""
+    """A piece of a streamed answer, and the whole message for what else it holds.
+
+    `text` is for the reader, `thought` is the model's reasoning, `calls` are functions that it wants called.
+    """
 
     text: str
     response: generation_pb2.StreamGenerateResponse
+    thought: str = ""
+    calls: tuple[content_pb2.FunctionCall, ...] = ()
+
+    @classmethod
+    def of(cls, response: generation_pb2.StreamGenerateResponse) -> Piece:
+        """What one message of a stream adds."""
+        parts = response.content.parts
+        text, thought = ("".join(part.text for part in parts if part.thought == wanted) for wanted in (False, True))
+        calls = tuple(part.function_call for part in parts if part.HasField("function_call"))
+        return cls(text, response, thought, calls)
 
 
 class Client:
@@ -90,7 +103,7 @@ class Client:
         wrapped = generation_pb2.StreamGenerateRequest(request=request(message, **options))
         with closing(self.raw_stream(wrapped)) as responses:
             for response in responses:
-                yield Piece("".join(part.text for part in response.content.parts), response)
+                yield Piece.of(response)
 
     def raw_stream(
         self, wrapped: generation_pb2.StreamGenerateRequest

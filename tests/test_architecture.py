@@ -154,7 +154,9 @@ def test_model_knows_nothing_of_serving() -> None:
     assert _loaded(modules, forbidden | {"cluster", "protos"}) == set()
 
 
-@pytest.mark.parametrize("module", ["model.config", "model.tokenizer", "model.chat_template", "model.soft_tokens"])
+@pytest.mark.parametrize(
+    "module", ["model.answer", "model.config", "model.tokenizer", "model.chat_template", "model.soft_tokens"]
+)
 def test_what_a_gateway_needs_of_the_model_is_free_of_torch(module: str) -> None:
     assert _loaded([module], {"torch"}) == set()
 

@@ -63,7 +63,9 @@ def check_content(content: Content, field: str, violations: Violations) -> None:
         names = listed(f"ROLE_{name.upper()}" for name in _ROLES.values())
         violations.add(f"{field}.role", f"{role} is no role; use {names}")
         return
-    violations.require(len(content.parts) > 0, f"{field}.parts", "is empty; send at least one part")
+    # A model may end its turn at once, and its answers come back as history.
+    has_enough = role == ROLE_MODEL or len(content.parts) > 0
+    violations.require(has_enough, f"{field}.parts", "is empty; send at least one part")
     for j, part in enumerate(content.parts):
         _check_part(part, role, f"{field}.parts[{j}]", violations)
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from enum import Enum
 
+from model.answer import Pieces, visible_text
 from model.runtime.output import TokenLogprobs
 from model.runtime.sampling import SamplingParams
 
@@ -44,14 +45,22 @@ class EngineRequest:
 
 @dataclass(frozen=True, slots=True)
 class EngineOutput:
-    """What became ready since the last output: text, the number of tokens it took, and, if asked for, their log
-    probabilities."""
+    """What became ready since the last output: pieces, the number of tokens and, if asked for, their log probabilities.
 
-    text: str
+    The last output has the number of tokens of thoughts in the whole answer.
+    """
+
+    pieces: Pieces
     token_count: int
     finish_reason: FinishReason | None = None
     cached_tokens: int = 0
     logprobs: tuple[TokenLogprobs, ...] = ()
+    thought_tokens: int = 0
+
+    @property
+    def text(self) -> str:
+        """The text among the pieces."""
+        return visible_text(self.pieces)
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from itertools import chain, repeat
 
 from cluster.engines.base import Engine, EngineLoad, EngineOutput, EngineRequest, FinishReason
 from cluster.errors import NotSupported, Overloaded, Unavailable
+from model.answer import Text
+from model.answer.stop import StopMatcher
 from model.runtime.sampling import SamplingParams
-from model.runtime.stop import StopMatcher
 from model.tokenizer import StreamDecoder, Tokenizer
 
 Answer = Iterator[tuple[str, FinishReason | None]]
@@ -40,7 +41,7 @@ class EchoEngine(Engine):
                 await asyncio.sleep(self._delay_s)
                 if self._is_stopped:
                     raise Unavailable("the engine was stopped while it answered")
-                yield EngineOutput(text, 1, finish_reason)
+                yield EngineOutput((Text(text),) if text else (), 1, finish_reason)
         finally:
             self._running -= 1
 

@@ -126,4 +126,6 @@ def _translate(output: TokenOutput) -> EngineOutput:
     if output.finish_reason == "abort":
         raise Unavailable("the engine was stopped while it answered")
     reason = _FINISH_REASONS[output.finish_reason] if output.finish_reason else None
-    return EngineOutput(output.text, len(output.token_ids), reason, logprobs=output.logprobs)
+    return EngineOutput(
+        output.pieces, len(output.token_ids), reason, logprobs=output.logprobs, thought_tokens=output.thought_tokens
+    )

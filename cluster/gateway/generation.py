@@ -16,7 +16,7 @@ from cluster.request import ParsedRequest
 from cluster.router import Routed, Router
 from cluster.sessions.store import SessionRecord, SessionStore
 from protos.gemmacluster.internal.v1.replica_pb2 import ReplicaChunk, ReplicaResult
-from protos.gemmacluster.v1.content_pb2 import ROLE_MODEL, Content, Part
+from protos.gemmacluster.v1.content_pb2 import ROLE_MODEL, Content
 from protos.gemmacluster.v1.generation_pb2 import (
     CountTokensRequest,
     CountTokensResponse,
@@ -44,7 +44,7 @@ class GenerationServicer:
             # Serialised messages laid end to end parse as their merge (protobuf encoding, "last one wins").
             merged = StreamGenerateResponse.FromString(b"".join([piece async for piece in pieces]))
         return GenerateResponse(
-            content=_model_content("".join(part.text for part in merged.content.parts)),
+            content=Content(role=ROLE_MODEL, parts=messages.joined(merged.content.parts)),
             finish_reason=merged.finish_reason,
             routing=merged.routing,
             usage=merged.usage,
@@ -159,10 +159,6 @@ def _framed(header: bytes, responses: Iterable[bytes], trailer: bytes) -> Iterat
 
 def _history(session: SessionRecord | None) -> tuple[Content, ...]:
     return (session.contents or ()) if session else ()
-
-
-def _model_content(text: str) -> Content:
-    return Content(role=ROLE_MODEL, parts=[Part(text=text)])
 
 
 def _max_tokens_per_message(request: StreamGenerateRequest) -> int:

@@ -41,7 +41,7 @@ class DenseVariant:
         An error is the last chunk, so that its status and details reach the gateway whole.
         """
         request = ReplicaRequest.FromString(payload)
-        packer = ChunkPacker(request.max_tokens_per_message)
+        packer = ChunkPacker(request.request_id, request.max_tokens_per_message)
         try:
             outputs = self._engine.generate(_engine_request(request))
             async with aclosing(ready_outputs(outputs, self._pacer)) as ready:

@@ -7,10 +7,11 @@ import time
 from collections.abc import AsyncGenerator, Iterator
 
 from cluster.engines.base import EngineOutput
+from cluster.variants.parts import PartWriter
+from model.answer import Piece
 from model.runtime.output import TokenLogprob, TokenLogprobs
 from protos.gemmacluster.internal.v1.replica_pb2 import ReplicaChunk, ReplicaResult
 from protos.gemmacluster.v1 import generation_pb2
-from protos.gemmacluster.v1.content_pb2 import ROLE_MODEL, Content, Part
 from protos.gemmacluster.v1.generation_pb2 import FinishReason, StreamGenerateResponse
 
 _FINISH_REASONS = {
@@ -109,12 +110,14 @@ async def _pump(outputs: AsyncGenerator[EngineOutput, None], buffer: _Buffer) ->
 class ChunkPacker:
     """Turns outputs into public messages, numbers them, and sums up the answer at its end."""
 
-    def __init__(self, max_tokens_per_message: int) -> None:
+    def __init__(self, request_id: str, max_tokens_per_message: int) -> None:
         """`max_tokens_per_message`: tokens in one public message, 0 for all that are ready."""
         self._max_tokens = max_tokens_per_message
         self._started = time.monotonic()
         self._chunk_index = 0
-        self._texts: list[str] = []
+        self._request_id = request_id
+        self._parts = PartWriter(request_id)
+        self._pieces: list[Piece] = []
         self._output_tokens = 0
 
     def pack(self, outputs: list[EngineOutput]) -> ReplicaChunk:
@@ -140,23 +143,24 @@ class ChunkPacker:
         yield group
 
     def _response(self, group: list[EngineOutput]) -> bytes:
-        text = "".join(output.text for output in group)
-        self._texts.append(text)
+        pieces = [piece for output in group for piece in output.pieces]
+        self._pieces += pieces
         self._output_tokens += sum(output.token_count for output in group)
         logprobs = [_public_logprobs(item) for output in group for item in output.logprobs]
         response = StreamGenerateResponse(chunk_index=self._chunk_index, logprobs=logprobs)
-        if text:
-            response.content.CopyFrom(Content(role=ROLE_MODEL, parts=[Part(text=text)]))
+        if pieces:
+            response.content.CopyFrom(self._parts.content(pieces))
         self._chunk_index += 1
         return bytes(response.SerializeToString())
 
     def _result(self, last: EngineOutput) -> ReplicaResult:
         assert last.finish_reason is not None
         return ReplicaResult(
-            content=Content(role=ROLE_MODEL, parts=[Part(text="".join(self._texts))]),
+            content=PartWriter(self._request_id).content(self._pieces),
             finish_reason=_FINISH_REASONS[last.finish_reason.value],
             output_tokens=self._output_tokens,
             cached_tokens=last.cached_tokens,
+            thought_tokens=last.thought_tokens,
             next_chunk_index=self._chunk_index,
         )
 

@@ -1,9 +1,9 @@
-"""A request's answer as text: detokenised as it grows, cut at stop strings, ended at the right token."""
+"""A request's answer, read as it grows, and ended at the right token."""
 
+from model.answer import AnswerReader, Pieces
 from model.runtime.output import FinishReason, TokenOutput
 from model.runtime.sequence import Sequence
-from model.runtime.stop import StopMatcher
-from model.tokenizer import StreamDecoder, Tokenizer
+from model.tokenizer import Tokenizer
 
 
 class Answer:
@@ -12,37 +12,46 @@ class Answer:
     def __init__(self, sequence: Sequence, tokenizer: Tokenizer, eos_ids: frozenset[int], max_context: int) -> None:
         params = sequence.params
         self._request_id = sequence.request_id
-        self._eos_ids = frozenset() if params.ignore_eos else eos_ids
+        self._reader = AnswerReader(tokenizer, params.stop, sequence.tokens)
+        self._eos_ids = frozenset() if params.ignore_eos else eos_ids | self._reader.end_ids
         self._num_left = min(params.max_tokens, max_context - sequence.prompt_length)
-        self._decoder = StreamDecoder(tokenizer)
-        self._stop = StopMatcher(params.stop)
 
     def accept(self, token_id: int) -> TokenOutput:
         """The output that one more token makes."""
         self._num_left -= 1
-        text = self._stop.push(self._decoder.push([token_id]))
-        if self._stop.matched is not None:
-            return TokenOutput(self._request_id, (token_id,), text, "stop", self._stop.matched)
         if token_id in self._eos_ids:
-            return self._last((token_id,), text, "stop")
-        if self._num_left == 0:
-            return self._last((token_id,), text, "length")
-        return TokenOutput(self._request_id, (token_id,), text)
+            return self._last((token_id,), (), "stop")
+        pieces = self._reader.push((token_id,))
+        if self._num_left == 0 or self._reader.stopped_by is not None:
+            return self._last((token_id,), pieces, "length")
+        return TokenOutput(self._request_id, (token_id,), pieces)
 
     def abort(self) -> TokenOutput:
         """The last output of a request that nobody wants any more."""
-        return self._last((), "", "abort")
+        return self._last((), (), "abort")
 
     def fail(self, error: Exception) -> TokenOutput:
         """The last output of a request that could not be computed."""
-        return self._last((), "", "error", error)
+        return self._last((), (), "error", error)
 
     def _last(
-        self, token_ids: tuple[int, ...], text: str, reason: FinishReason, error: Exception | None = None
+        self,
+        token_ids: tuple[int, ...],
+        pieces: Pieces,
+        reason: FinishReason,
+        error: Exception | None = None,
     ) -> TokenOutput:
-        text += self._stop.push(self._decoder.finish())
-        if self._stop.matched is None:
-            text += self._stop.finish()
-        elif reason == "length":  # the replacement of a half character completed a stop string
+        if self._reader.stopped_by is None:
+            pieces += self._reader.finish()
+        stop_text = self._reader.stopped_by
+        if stop_text is not None and reason == "length":  # what was held back can complete a stop string too
             reason = "stop"
-        return TokenOutput(self._request_id, token_ids, text, reason, self._stop.matched, error)
+        return TokenOutput(
+            self._request_id,
+            token_ids,
+            pieces,
+            reason,
+            stop_text,
+            error,
+            thought_tokens=self._reader.thought_tokens,
+        )

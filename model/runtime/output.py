@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from model.answer import Pieces, visible_text
+
 FinishReason = Literal["stop", "length", "abort", "error"]
 
 
@@ -28,19 +30,26 @@ class TokenLogprobs:
 class TokenOutput:
     """What one step added to one request's answer.
 
-    `token_ids` are the new tokens, an end-of-sequence token included. `text` is what may be shown now: it
-    lags behind the tokens by half a character or by what may become a stop string. `stop_text` names the stop
-    string that ended the answer, `error` the exception behind finish reason "error". `logprobs` has an entry for
-    each of `token_ids`, or none if the request did not ask.
+    `token_ids` are the new tokens, an end-of-sequence token included. `pieces` are what may be shown now:
+    they lag behind the tokens by half a character, by what may become a stop string, or by a call that is not complete.
+    `logprobs` has an entry for each of `token_ids`, or none if the request did not ask. The last output has the
+    `stop_text` that ended the answer, the `error` behind finish reason "error", and the number of `thought_tokens` in
+    the whole answer.
     """
 
     request_id: str
     token_ids: tuple[int, ...]
-    text: str
+    pieces: Pieces = ()
     finish_reason: FinishReason | None = None
     stop_text: str | None = None
     error: Exception | None = None
     logprobs: tuple[TokenLogprobs, ...] = ()
+    thought_tokens: int = 0
+
+    @property
+    def text(self) -> str:
+        """The text among the pieces."""
+        return visible_text(self.pieces)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from cluster.engines.base import EngineOutput, FinishReason
 from cluster.errors import Unavailable
 from cluster.variants.packing import ChunkPacker, Pacer, ready_outputs
+from model.answer import Text
 from model.runtime.output import TokenLogprob, TokenLogprobs
 from protos.gemmacluster.internal.v1.replica_pb2 import ReplicaChunk
 from protos.gemmacluster.v1.content_pb2 import ROLE_MODEL
@@ -27,7 +29,11 @@ Batches = AsyncGenerator[list[EngineOutput], None]
 
 def _outputs(*texts: str, reason: FinishReason | None = FinishReason.STOP) -> list[EngineOutput]:
     *head, last = texts
-    return [*(EngineOutput(text, 1) for text in head), EngineOutput(last, 1, reason)]
+    return [*(_said(text) for text in head), _said(last, 1, reason)]
+
+
+def _said(text: str, tokens: int = 1, reason: FinishReason | None = None, **others: Any) -> EngineOutput:
+    return EngineOutput((Text(text),) if text else (), tokens, reason, **others)
 
 
 class Source:
@@ -108,7 +114,7 @@ async def test_the_end_waits_for_no_interval() -> None:
     source, pacer = Source(), Pacer()
     pacer.streams = 1_000_000
     batches = ready_outputs(source.outputs(), pacer)
-    source.feed(EngineOutput("a", 1))
+    source.feed(_said("a", 1))
     await _ready(batches)
     source.feed(*_outputs("b"), None)
     assert await _ready(batches) == _outputs("b")
@@ -143,7 +149,7 @@ async def test_closing_closes_the_engines_stream(sent: int) -> None:
     source, pacer = Source(), Pacer()
     batches = ready_outputs(source.outputs(), pacer)
     for _ in range(sent):
-        source.feed(EngineOutput("a", 1))
+        source.feed(_said("a", 1))
         await _ready(batches)
     await batches.aclose()
     assert source.is_closed
@@ -153,7 +159,7 @@ async def test_closing_closes_the_engines_stream(sent: int) -> None:
 async def test_cancelling_the_reader_closes_the_engines_stream() -> None:
     source, pacer = Source(), Pacer()
     reader = asyncio.create_task(_all(ready_outputs(source.outputs(), pacer)))
-    source.feed(EngineOutput("a", 1))
+    source.feed(_said("a", 1))
     await asyncio.sleep(0.01)
     reader.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -166,7 +172,7 @@ async def test_the_pacer_counts_the_streams_that_run() -> None:
     pacer, sources = Pacer(), [Source(), Source()]
     streams = [ready_outputs(source.outputs(), pacer) for source in sources]
     for source, batches in zip(sources, streams, strict=True):
-        source.feed(EngineOutput("a", 1))
+        source.feed(_said("a", 1))
         await _ready(batches)
     assert pacer.streams == 2
     for batches in streams:
@@ -183,19 +189,19 @@ def _text(responses: list[StreamGenerateResponse]) -> list[str]:
 
 
 def test_all_that_is_ready_is_one_message() -> None:
-    chunk = ChunkPacker(0).pack(_outputs("a", "b", "c", reason=None))
+    chunk = ChunkPacker("r", 0).pack(_outputs("a", "b", "c", reason=None))
     assert _text(_public(chunk)) == ["abc"]
     assert _public(chunk)[0].content.role == ROLE_MODEL
     assert not chunk.HasField("result")
 
 
 def test_a_message_has_no_more_tokens_than_asked_for() -> None:
-    outputs = [EngineOutput("ab", 2), EngineOutput("c", 1), EngineOutput("d", 1), EngineOutput("efg", 3)]
-    assert _text(_public(ChunkPacker(2).pack(outputs))) == ["ab", "cd", "efg"]
+    outputs = [_said("ab", 2), _said("c", 1), _said("d", 1), _said("efg", 3)]
+    assert _text(_public(ChunkPacker("r", 2).pack(outputs))) == ["ab", "cd", "efg"]
 
 
 def test_messages_are_numbered_over_all_chunks() -> None:
-    packer = ChunkPacker(1)
+    packer = ChunkPacker("r", 1)
     chunks = [packer.pack(_outputs("a", "b", reason=None)), packer.pack(_outputs("c"))]
     assert [item.chunk_index for chunk in chunks for item in _public(chunk)] == [0, 1, 2]
     assert chunks[-1].result.next_chunk_index == 3
@@ -206,20 +212,20 @@ def test_messages_are_numbered_over_all_chunks() -> None:
     [(FinishReason.STOP, FINISH_REASON_STOP), (FinishReason.LENGTH, FINISH_REASON_MAX_TOKENS)],
 )
 def test_the_last_chunk_sums_up_the_answer(reason: FinishReason, public: int) -> None:
-    packer = ChunkPacker(0)
-    packer.pack([EngineOutput("Hello", 2), EngineOutput(", ", 1)])
-    result = packer.pack([EngineOutput("you", 1, reason, cached_tokens=7)]).result
+    packer = ChunkPacker("r", 0)
+    packer.pack([_said("Hello", 2), _said(", ", 1)])
+    result = packer.pack([_said("you", 1, reason, cached_tokens=7)]).result
     assert (result.content.parts[0].text, result.output_tokens, result.finish_reason) == ("Hello, you", 4, public)
     assert result.cached_tokens == 7
 
 
 def test_only_the_first_chunk_tells_how_long_it_took() -> None:
-    packer = ChunkPacker(0)
-    assert [packer.pack([EngineOutput("a", 1)]).elapsed_ms > 0 for _ in range(3)] == [True, False, False]
+    packer = ChunkPacker("r", 0)
+    assert [packer.pack([_said("a", 1)]).elapsed_ms > 0 for _ in range(3)] == [True, False, False]
 
 
 def test_tokens_without_text_still_make_a_message() -> None:
-    chunk = ChunkPacker(0).pack([EngineOutput("", 1, FinishReason.STOP)])
+    chunk = ChunkPacker("r", 0).pack([_said("", 1, FinishReason.STOP)])
     assert len(chunk.responses) == 1
     assert not _public(chunk)[0].HasField("content")
     assert chunk.result.output_tokens == 1
@@ -228,9 +234,9 @@ def test_tokens_without_text_still_make_a_message() -> None:
 def test_log_probabilities_go_with_their_tokens() -> None:
     entries = [TokenLogprob(token, bytes([token]), -token / 8) for token in range(6)]
     reports = [TokenLogprobs(entries[i], (entries[i - 1], entries[i - 2])) for i in range(3)]
-    outputs = [EngineOutput("a", 1, logprobs=(reports[0],)), EngineOutput("", 2, logprobs=tuple(reports[1:]))]
+    outputs = [_said("a", 1, logprobs=(reports[0],)), _said("", 2, logprobs=tuple(reports[1:]))]
     for limit, expected in ((0, [reports]), (1, [reports[:1], reports[1:]])):
-        public = _public(ChunkPacker(limit).pack(outputs))
+        public = _public(ChunkPacker("r", limit).pack(outputs))
         assert [[item.chosen.token_id for item in message.logprobs] for message in public] == [
             [item.chosen.token_id for item in group] for group in expected
         ]
@@ -247,11 +253,13 @@ def test_log_probabilities_go_with_their_tokens() -> None:
     max_tokens=st.integers(0, 5),
 )
 def test_no_text_and_no_token_is_lost(batches: list[list[tuple[str, int]]], max_tokens: int) -> None:
-    packer = ChunkPacker(max_tokens)
+    packer = ChunkPacker("r", max_tokens)
     flat = [pair for batch in batches for pair in batch]
-    chunks = [packer.pack([EngineOutput(*pair) for pair in batch]) for batch in batches]
-    chunks.append(packer.pack([EngineOutput("", 1, FinishReason.STOP)]))
+    chunks = [packer.pack([_said(*pair) for pair in batch]) for batch in batches]
+    chunks.append(packer.pack([_said("", 1, FinishReason.STOP)]))
     texts = [text for chunk in chunks for text in _text(_public(chunk))]
-    assert "".join(texts) == "".join(text for text, _ in flat) == chunks[-1].result.content.parts[0].text
+    said = "".join(text for text, _ in flat)
+    assert "".join(texts) == said
+    assert [part.text for part in chunks[-1].result.content.parts] == ([said] if said else [])
     assert chunks[-1].result.output_tokens == sum(count for _, count in flat) + 1
     assert len(texts) == chunks[-1].result.next_chunk_index

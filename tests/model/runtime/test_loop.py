@@ -166,7 +166,7 @@ def test_aborting_a_waiting_request_takes_it_out_of_the_queue(start_loop: StartL
     running = submit(loop, "a", random_prompt(1, 5), greedy(4000))
     waiting = submit(loop, "b", random_prompt(2, 5), LONG)
     loop.abort("b")
-    assert waiting.wait().last == TokenOutput("b", (), "", "abort")
+    assert waiting.wait().last == TokenOutput("b", (), (), "abort")
     assert not running.is_finished.is_set()
     assert loop.stats().waiting == 0
     loop.abort("a")
@@ -250,7 +250,7 @@ def test_a_failing_prompt_ends_alone(start_loop: StartLoop, monkeypatch: pytest.
     good = submit(loop, "good", random_prompt(1, 5), greedy(60))
     assert good.has_begun.wait(TIMEOUT_S)
     bad = submit(loop, "bad", random_prompt(2, 5), greedy(60)).wait()
-    assert bad.last == TokenOutput("bad", (), "", "error", error=failing.error)
+    assert bad.last == TokenOutput("bad", (), (), "error", error=failing.error)
     assert good.wait().tokens == expected
     assert_empty(loop)
 

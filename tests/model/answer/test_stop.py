@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.runtime.stop import StopMatcher
+from model.answer.stop import StopMatcher
 
 letters = st.text(alphabet="ab<", max_size=30)
 

@@ -25,8 +25,10 @@ class StopMatcher:
         return text[:shown]
 
     def finish(self) -> str:
-        """What was held back, once no more text will come."""
+        """What was held back, once the text has ended. What is pushed after it is another text."""
         held, self._held = self._held, ""
+        for pattern in self._patterns:
+            pattern.num_matched = 0
         return held
 
 
