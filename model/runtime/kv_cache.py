@@ -39,6 +39,26 @@ class LayerStore:
         """A copy of what slots hold, [n, 2, K, E]."""
         return self.kv_S2KE.index_select(0, slots_n)
 
+    def read_into(self, scratch: "Scratch", slots_n: Tensor) -> Tensor:
+        """The same, in memory that is at hand: taking fresh memory costs more than the copy."""
+        out_n2KE = scratch.take((len(slots_n), *self.kv_S2KE.shape[1:]), self.kv_S2KE)
+        return torch.index_select(self.kv_S2KE, 0, slots_n, out=out_n2KE)
+
+
+class Scratch:
+    """Memory for one tensor at a time, kept between uses."""
+
+    def __init__(self) -> None:
+        self._memory: Tensor | None = None
+
+    def take(self, shape: tuple[int, ...], like: Tensor) -> Tensor:
+        """A tensor of this shape whose content is whatever was there before."""
+        count = math.prod(shape)
+        if self._memory is None or self._memory.numel() < count:
+            self._memory = None  # first the old goes, then the new comes
+            self._memory = like.new_empty(count * 5 // 4)
+        return self._memory[:count].view(shape)
+
 
 class PagedCache:
     """Page tables and stores of all layers that own keys and values.
@@ -56,6 +76,9 @@ class PagedCache:
         self.layers = {spec.index: LayerStore(spec, self._groups[spec.window], dtype, device) for spec in owners}
         # The layers that others read: a pass keeps what it read of them.
         self.shared_layers = {spec.kv_source for spec in text.layers if spec.kv_source is not None}
+        # What a shared layer gathers must last until the pass ends.
+        common = Scratch()
+        self._scratch = {layer: Scratch() if layer in self.shared_layers else common for layer in self.layers}
         self._idle_rows = list(range(config.max_batch_size - 1, -1, -1))
 
     @property
@@ -66,6 +89,10 @@ class PagedCache:
     def group(self, window: int | None) -> PageGroup:
         """The page tables of the layers with this window."""
         return self._groups[window]
+
+    def gather(self, layer: int, slots_n: Tensor) -> Tensor:
+        """What slots of a layer hold, [n, 2, K, E]: until the next call, or the next for this layer if it is shared."""
+        return self.layers[layer].read_into(self._scratch[layer], slots_n)
 
     def admit(self, sequence: Sequence) -> bool:
         """Gives a sequence a row, and the cached pages that its tokens begin with.

@@ -54,7 +54,7 @@ class DecodeAttention:
     def _store(self, layer: int, k_BKE: Tensor, v_BKE: Tensor, view: "_BatchView") -> tuple[Tensor, Tensor]:
         store = self._cache.layers[layer]
         store.write(view.new_slots_B, k_BKE, v_BKE)
-        kv_BL2KE = store.read(view.slots_N)
+        kv_BL2KE = self._cache.gather(layer, view.slots_N)
         kv_BL2KE = kv_BL2KE.view(len(k_BKE), -1, *kv_BL2KE.shape[1:])
         context = kv_BL2KE[:, :, 0].transpose(1, 2), kv_BL2KE[:, :, 1].transpose(1, 2)
         if layer in self._cache.shared_layers:
