@@ -129,11 +129,13 @@ def _configured_sizes(text: TextConfig) -> Iterator[tuple[str, int]]:
 
 
 def _context_tokens(name: str, config: VariantConfig, longest: int) -> int:
-    wanted = config.max_context_tokens
+    wanted, held = config.max_context_tokens, config.kv_cache_tokens
     if wanted is None:
-        return min(longest, DEFAULT_MAX_CONTEXT_TOKENS)
+        return min(longest, held or DEFAULT_MAX_CONTEXT_TOKENS, DEFAULT_MAX_CONTEXT_TOKENS)
     if wanted > longest:
         raise ConfigError(f"variants.{name}.max_context_tokens: {wanted} is more than the checkpoint's {longest}")
+    if held is not None and wanted > held:
+        raise ConfigError(f"variants.{name}.kv_cache_tokens: {held} cannot hold max_context_tokens {wanted}")
     return wanted
 
 

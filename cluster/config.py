@@ -85,6 +85,10 @@ class VariantConfig(_Section):
         None, ge=16, description="Prompt and output together. Default: the checkpoint's, at most 32768."
     )
     max_output_tokens: int | None = Field(None, ge=1, description="Most output of a request. Default: context.")
+    kv_cache_tokens: int | None = Field(
+        None, ge=16, description="Tokens that a replica's KV cache holds. Default: 8192 for each sequence of the batch."
+    )
+    prefix_cache: bool = Field(True, description="Compute what prompts begin alike with only once.")
     num_threads: int | None = Field(
         None, ge=1, description="CPU threads of the engine. Default: half the machine's logical cores."
     )

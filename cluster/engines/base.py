@@ -47,7 +47,8 @@ class EngineRequest:
 class EngineOutput:
     """What became ready since the last output: pieces, the number of tokens and, if asked for, their log probabilities.
 
-    The last output has the number of tokens of thoughts in the whole answer.
+    Every output has the number of prompt tokens that the engine did not have to compute, the last one also the number
+    of tokens of thoughts in the whole answer.
     """
 
     pieces: Pieces

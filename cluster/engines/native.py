@@ -49,6 +49,8 @@ class NativeEngine(Engine):
             max_batch_size=self._config.max_batch_size,
             max_context=self._context_tokens,
             max_waiting=max(1, self._config.max_queued_requests),
+            kv_token_budget=self._config.kv_cache_tokens,
+            has_prefix_cache=self._config.prefix_cache,
             num_threads=num_threads,
         )
         tokenizer = Tokenizer.from_checkpoint(self._checkpoint)
@@ -127,5 +129,10 @@ def _translate(output: TokenOutput) -> EngineOutput:
         raise Unavailable("the engine was stopped while it answered")
     reason = _FINISH_REASONS[output.finish_reason] if output.finish_reason else None
     return EngineOutput(
-        output.pieces, len(output.token_ids), reason, logprobs=output.logprobs, thought_tokens=output.thought_tokens
+        output.pieces,
+        len(output.token_ids),
+        reason,
+        cached_tokens=output.cached_tokens,
+        logprobs=output.logprobs,
+        thought_tokens=output.thought_tokens,
     )

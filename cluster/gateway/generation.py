@@ -145,7 +145,7 @@ def _header(routed: Routed, first: ReplicaChunk, arrived: float) -> bytes:
         routing=messages.routing_info(routed.decision, queue_ms=queue_ms),
         request_id=routed.request.request_id,
     )
-    header.routing.cached_tokens = first.result.cached_tokens
+    header.routing.cached_tokens = first.cached_tokens
     return bytes(header.SerializeToString())
 
 

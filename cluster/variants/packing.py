@@ -126,6 +126,7 @@ class ChunkPacker:
         chunk = ReplicaChunk(responses=[self._response(group) for group in self._groups(outputs)])
         if is_first:
             chunk.elapsed_ms = (time.monotonic() - self._started) * 1000
+            chunk.cached_tokens = outputs[0].cached_tokens
         last = outputs[-1]
         if last.finish_reason is not None:
             chunk.result.CopyFrom(self._result(last))

@@ -12,6 +12,7 @@ class Answer:
     def __init__(self, sequence: Sequence, tokenizer: Tokenizer, eos_ids: frozenset[int], max_context: int) -> None:
         params = sequence.params
         self._request_id = sequence.request_id
+        self._sequence = sequence
         self._reader = AnswerReader(tokenizer, params.stop, sequence.tokens)
         self._eos_ids = frozenset() if params.ignore_eos else eos_ids | self._reader.end_ids
         self._num_left = min(params.max_tokens, max_context - sequence.prompt_length)
@@ -24,7 +25,7 @@ class Answer:
         pieces = self._reader.push((token_id,))
         if self._num_left == 0 or self._reader.stopped_by is not None:
             return self._last((token_id,), pieces, "length")
-        return TokenOutput(self._request_id, (token_id,), pieces)
+        return TokenOutput(self._request_id, (token_id,), pieces, cached_tokens=self._cached_tokens)
 
     def abort(self) -> TokenOutput:
         """The last output of a request that nobody wants any more."""
@@ -33,6 +34,10 @@ class Answer:
     def fail(self, error: Exception) -> TokenOutput:
         """The last output of a request that could not be computed."""
         return self._last((), (), "error", error)
+
+    @property
+    def _cached_tokens(self) -> int:
+        return self._sequence.num_reused or 0
 
     def _last(
         self,
@@ -53,5 +58,6 @@ class Answer:
             reason,
             stop_text,
             error,
+            cached_tokens=self._cached_tokens,
             thought_tokens=self._reader.thought_tokens,
         )

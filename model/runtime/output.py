@@ -32,7 +32,8 @@ class TokenOutput:
 
     `token_ids` are the new tokens, an end-of-sequence token included. `pieces` are what may be shown now:
     they lag behind the tokens by half a character, by what may become a stop string, or by a call that is not complete.
-    `logprobs` has an entry for each of `token_ids`, or none if the request did not ask. The last output has the
+    `logprobs` has an entry for each of `token_ids`, or none if the request did not ask; `cached_tokens` of the prompt
+    were in the prefix cache. The last output has the
     `stop_text` that ended the answer, the `error` behind finish reason "error", and the number of `thought_tokens` in
     the whole answer.
     """
@@ -44,6 +45,7 @@ class TokenOutput:
     stop_text: str | None = None
     error: Exception | None = None
     logprobs: tuple[TokenLogprobs, ...] = ()
+    cached_tokens: int = 0
     thought_tokens: int = 0
 
     @property

@@ -106,6 +106,13 @@ def test_a_context_is_the_checkpoints_up_to_a_bound_and_configurable_below(tmp_p
         limits(max_context_tokens=131_073)
 
 
+def test_a_context_is_never_longer_than_what_the_cache_holds(tmp_path: Path) -> None:
+    folder = write_config(tmp_path)
+    assert read_capabilities("e2b", VariantConfig(kv_cache_tokens=4000), folder, "x").context_tokens == 4000
+    with pytest.raises(ConfigError, match=r"variants\.e2b\.kv_cache_tokens: 4000 cannot hold .* 5000"):
+        read_capabilities("e2b", VariantConfig(kv_cache_tokens=4000, max_context_tokens=5000), folder, "x")
+
+
 def test_a_short_checkpoint_has_its_own_context(tmp_path: Path) -> None:
     config = VARIANTS["e2b"]
     short = replace(config, text=replace(config.text, max_position_embeddings=2048))

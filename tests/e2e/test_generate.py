@@ -43,6 +43,16 @@ def test_same_seed_same_tokens(client: Client) -> None:
     assert first.content != other.content
 
 
+def test_the_next_turn_of_a_session_computes_only_what_is_new(client: Client) -> None:
+    session = client.create_session().session_id
+    options = {"model": "e2b", "session": session, "max_output_tokens": 4, "temperature": 0}
+    first = client.generate("Remember these: " + " ".join(map(str, range(200))), **options)
+    pieces = list(client.stream("And now?", **options))
+    start, end = pieces[0].response.routing, pieces[-1].response.usage
+    assert start.cached_tokens == end.cached_tokens > 0.9 * first.usage.prompt_tokens
+    assert (first.routing.cached_tokens, first.usage.cached_tokens) == (0, 0)
+
+
 def test_a_session_gives_the_model_what_was_said_before(client: Client) -> None:
     session = client.create_session()
     first = client.generate("my colour is teal", model="echo", session=session.session_id)

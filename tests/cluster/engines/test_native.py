@@ -60,3 +60,22 @@ async def test_kv_capacity_is_told_and_used(checkpoint: Path) -> None:
     assert 20 <= load.kv_tokens <= load.kv_capacity_tokens
     await outputs.aclose()
     await engine.stop()
+
+
+@pytest.mark.parametrize(("settings", "expected"), [({}, 32), ({"prefix_cache": False}, 0)])
+async def test_a_repeated_prompt_is_said_to_be_cached_in_every_output(
+    checkpoint: Path, settings: dict[str, bool], expected: int
+) -> None:
+    engine = NativeEngine(checkpoint, VariantConfig(num_threads=1, **settings), CONTEXT_TOKENS)
+    await engine.start()
+    request = EngineRequest("r", list(range(300, 340)), SamplingParams(max_tokens=3, ignore_eos=True))
+    first, second = [[output.cached_tokens async for output in engine.generate(request)] for _ in range(2)]
+    assert (first, second) == ([0] * 3, [expected] * 3)
+    await engine.stop()
+
+
+async def test_the_cache_is_as_large_as_configured(checkpoint: Path) -> None:
+    engine = NativeEngine(checkpoint, VariantConfig(num_threads=1, kv_cache_tokens=9000), CONTEXT_TOKENS)
+    await engine.start()
+    assert engine.load().kv_capacity_tokens == 9000
+    await engine.stop()

@@ -74,16 +74,18 @@ class ReplicaMedia(_message.Message):
     def __init__(self, mime_type: _Optional[str] = ..., data: _Optional[bytes] = ..., token_offset: _Optional[int] = ..., token_count: _Optional[int] = ..., max_soft_tokens: _Optional[int] = ...) -> None: ...
 
 class ReplicaChunk(_message.Message):
-    __slots__ = ("responses", "result", "error_status", "elapsed_ms")
+    __slots__ = ("responses", "result", "error_status", "elapsed_ms", "cached_tokens")
     RESPONSES_FIELD_NUMBER: _ClassVar[int]
     RESULT_FIELD_NUMBER: _ClassVar[int]
     ERROR_STATUS_FIELD_NUMBER: _ClassVar[int]
     ELAPSED_MS_FIELD_NUMBER: _ClassVar[int]
+    CACHED_TOKENS_FIELD_NUMBER: _ClassVar[int]
     responses: _containers.RepeatedScalarFieldContainer[bytes]
     result: ReplicaResult
     error_status: bytes
     elapsed_ms: float
-    def __init__(self, responses: _Optional[_Iterable[bytes]] = ..., result: _Optional[_Union[ReplicaResult, _Mapping]] = ..., error_status: _Optional[bytes] = ..., elapsed_ms: _Optional[float] = ...) -> None: ...
+    cached_tokens: int
+    def __init__(self, responses: _Optional[_Iterable[bytes]] = ..., result: _Optional[_Union[ReplicaResult, _Mapping]] = ..., error_status: _Optional[bytes] = ..., elapsed_ms: _Optional[float] = ..., cached_tokens: _Optional[int] = ...) -> None: ...
 
 class ReplicaResult(_message.Message):
     __slots__ = ("content", "finish_reason", "output_tokens", "cached_tokens", "next_chunk_index", "thought_tokens")
