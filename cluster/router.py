@@ -73,6 +73,7 @@ def _replica_medium(medium: PlacedMedia) -> ReplicaMedia:
         data=medium.data,
         token_offset=medium.token_offset,
         token_count=medium.token_count,
+        max_soft_tokens=medium.max_soft_tokens,
     )
 
 

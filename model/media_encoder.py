@@ -5,8 +5,6 @@ Shapes: N soft tokens, D text hidden.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
@@ -33,9 +31,7 @@ class MediaEncoder:
         that cannot be decoded, and ValueError if the model has no encoder for them.
         """
         modality = mime_type.partition("/")[0]
-        rules = self._rules
-        if max_soft_tokens is not None:
-            rules = replace(rules, max_image_tokens=max_soft_tokens, max_frame_tokens=max_soft_tokens)
+        rules = self._rules.at(max_soft_tokens)
         if modality == "audio":
             return self._encoders.encode_audio(sound_mels(data, mime_type, rules))
         if modality == "video":

@@ -6,17 +6,20 @@ Arithmetic alone: nothing is decoded here and torch is not imported.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from model.checkpoint import CheckpointError, read_json
 from model.config import ModelConfig
+from model.preprocess.errors import UnusableMedia
 
 # The audio encoder's two convolutions each halve the frames, rounding up.
 _NUM_HALVINGS = 2
 # What transformers assumes for a video that does not say.
 _DEFAULT_FRAMES_PER_S = 24.0
+# What transformers' processors take as most soft tokens of an image or a frame.
+RESOLUTIONS = (70, 140, 280, 560, 1120)
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class SoftTokenRules:
     hop_samples: int = 160
     max_audio_tokens: int = 750
     max_audio_samples: int = 480_000
+    position_table_size: int = 10_240  # patches in a row or column
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -49,6 +53,12 @@ class SoftTokenRules:
     def max_audio_s(self) -> float:
         """Seconds of sound that an audio part can hold."""
         return self.max_audio_samples / self.sampling_rate_hz
+
+    def at(self, max_soft_tokens: int | None) -> SoftTokenRules:
+        """The rules with that bound on an image and on each frame; None leaves the checkpoint's."""
+        if max_soft_tokens is None:
+            return self
+        return replace(self, max_image_tokens=max_soft_tokens, max_frame_tokens=max_soft_tokens)
 
     @classmethod
     def from_checkpoint(cls, path: Path) -> SoftTokenRules:
@@ -88,7 +98,8 @@ class VideoFrames:
 def resized(width: int, height: int, max_tokens: int, rules: SoftTokenRules) -> tuple[int, int]:
     """(width, height) in pixels that an image is resized to: shape kept, at most `max_tokens` soft tokens.
 
-    Both are multiples of `rules.side_multiple`, rounded down but never to 0. ValueError if it has no pixels.
+    Both are multiples of `rules.side_multiple`, rounded down but never to 0. ValueError if it has no pixels,
+    UnusableMedia if it then has more patches in a row or column than the checkpoint has positions for.
     """
     if width < 1 or height < 1:
         raise ValueError(f"an image of {width}x{height} has no pixels")
@@ -99,6 +110,12 @@ def resized(width: int, height: int, max_tokens: int, rules: SoftTokenRules) -> 
         rows, columns = 1, min(width // height, max_tokens)
     elif columns == 0:
         rows, columns = min(height // width, max_tokens), 1
+    longest = max(columns, rows) * rules.pooling_kernel_size
+    if longest > rules.position_table_size:
+        raise UnusableMedia(
+            f"an image of {width}x{height} has {longest} patches in a row or column at {max_tokens} soft tokens; "
+            f"this model has positions for {rules.position_table_size}"
+        )
     return columns * multiple, rows * multiple
 
 
@@ -153,6 +170,7 @@ def _vision_rules(path: Path) -> dict[str, Any]:
         "patch_size": vision.patch_size,
         "pooling_kernel_size": vision.pooling_kernel_size,
         "max_image_tokens": vision.default_output_length,
+        "position_table_size": vision.position_table_size,
     }
 
 

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from cluster.codec.structs import check_struct
 from cluster.codec.tools import check_name
 from cluster.codec.violations import Violations, listed
+from model.soft_tokens import RESOLUTIONS
 from protos.gemmacluster.v1.content_pb2 import (
     ROLE_MODEL,
     ROLE_SYSTEM,
     ROLE_TOOL,
     ROLE_UNSPECIFIED,
     ROLE_USER,
+    Blob,
     Content,
     Part,
     Role,
@@ -122,9 +124,20 @@ def _check_part(part: Part, role: Role, field: str, violations: Violations) -> N
 def _check_data(part: Part, kind: str, field: str, violations: Violations) -> None:
     if kind == "text":
         violations.require(part.text != "", field, "is empty")
+    elif kind == "inline_data":
+        _check_resolution(part.inline_data, f"{field}.max_soft_tokens", violations)
     elif kind == "function_call":
         check_name(part.function_call.name, f"{field}.name", violations)
         check_struct(part.function_call.args, f"{field}.args", violations)
     elif kind == "function_response":
         check_name(part.function_response.name, f"{field}.name", violations)
         check_struct(part.function_response.response, f"{field}.response", violations)
+
+
+def _check_resolution(blob: Blob, field: str, violations: Violations) -> None:
+    if not blob.HasField("max_soft_tokens"):
+        return
+    if blob.mime_type.strip().lower().startswith("audio/"):
+        violations.add(field, "must be left unset: only images and videos have a resolution")
+    elif blob.max_soft_tokens not in RESOLUTIONS:
+        violations.add(field, f"must be {listed(map(str, RESOLUTIONS))}, not {blob.max_soft_tokens}")

@@ -21,10 +21,12 @@ class FinishReason(Enum):
 
 @dataclass(frozen=True)
 class EngineMedium:
-    """An image, a sound or a video of the prompt."""
+    """An image, a sound or a video of the prompt. `max_soft_tokens` bounds an image, or each frame of a video; None
+    stands for the checkpoint's rule."""
 
     mime_type: str
     data: bytes
+    max_soft_tokens: int | None = None
 
     @property
     def modality(self) -> str:

@@ -1,4 +1,4 @@
-"""The media of requests as soft tokens: encoded off the event loop, recent ones kept by content hash."""
+"""The media of requests as soft tokens: encoded off the event loop, recent ones kept by content and resolution."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class SoftTokenSource:
 
     async def _soft_tokens(self, medium: EngineMedium, key: str) -> Tensor:
         if key not in self._kept:
-            encode = partial(self._encoder.encode, medium.data, medium.mime_type)
+            encode = partial(self._encoder.encode, medium.data, medium.mime_type, medium.max_soft_tokens)
             try:
                 self._keep(key, await asyncio.get_running_loop().run_in_executor(self._executor, encode))
             except UnusableMedia as error:
@@ -67,4 +67,4 @@ class SoftTokenSource:
 
 def _key(medium: EngineMedium) -> str:
     """Equal for media of equal soft tokens."""
-    return f"{medium.mime_type} {hashlib.sha256(medium.data).hexdigest()}"
+    return f"{medium.mime_type} {medium.max_soft_tokens} {hashlib.sha256(medium.data).hexdigest()}"

@@ -24,7 +24,8 @@ class PlacedMedia:
     """A medium of a prompt, and where its soft tokens are.
 
     `token_offset` is the position of the first. The tokens of a video lie in several runs, one a frame, with
-    timestamps between; `token_count` is the number in all runs together.
+    timestamps between; `token_count` is the number in all runs together. `max_soft_tokens` is what the caller asked
+    for, None for the checkpoint's.
     """
 
     sha256: str
@@ -32,6 +33,7 @@ class PlacedMedia:
     data: bytes
     token_offset: int
     token_count: int
+    max_soft_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,8 @@ class PromptBuilder:
         """A number of tokens that the prompt has at least; cheap: neither rendered nor encoded."""
         said = [part for content in contents for part in content.parts if not part.thought]
         chars = sum(len(part.text.strip()) for part in said)
-        runs = [run for _, info in _media(contents, media or {}) for run in self._runs.of(info)]
+        found = _media(contents, media or {})
+        runs = [run for medium in found for run in self._runs.of(medium.info, medium.max_soft_tokens)]
         return chars // self._longest_token + sum(run.count + 2 for run in runs)
 
     @cached_property
@@ -107,24 +110,25 @@ class PromptBuilder:
         except ChatTemplateError as error:
             raise InvalidRequest.of("contents", str(error)) from error
 
-    def _lay_out(self, text: str, found: list[tuple[bytes, MediaInfo]]) -> Prompt:
+    def _lay_out(self, text: str, found: list[_Medium]) -> Prompt:
         texts, places = self._runs.split(text)
-        wanted: list[str] = [info.modality for _, info in found]
+        wanted: list[str] = [medium.info.modality for medium in found]
         if places != wanted:
             missing = " and ".join(Counter(wanted) - Counter(places)) or "media in this order"
             raise NotSupported(f"this checkpoint's chat template has no place for {missing}")
         ids: list[int] = []
         counts: Counter[str] = Counter()
         placed = []
-        for before, (data, info) in zip(texts, found, strict=False):
-            placed.append(self._place(ids, before, data, info))
-            counts[info.modality] += placed[-1].token_count
+        for before, medium in zip(texts, found, strict=False):
+            placed.append(self._place(ids, before, medium))
+            counts[medium.info.modality] += placed[-1].token_count
         ids += self._tokenizer.encode_chat(texts[-1])
         return Prompt(ids, {"text": len(ids) - counts.total(), **counts}, tuple(placed))
 
-    def _place(self, ids: list[int], before: str, data: bytes, info: MediaInfo) -> PlacedMedia:
+    def _place(self, ids: list[int], before: str, medium: _Medium) -> PlacedMedia:
         """Appends the text before a medium and its runs."""
-        runs = self._runs.of(info)
+        info, most = medium.info, medium.max_soft_tokens
+        runs = self._runs.of(info, most)
         offsets = []
         for run in runs:
             ids += self._tokenizer.encode_chat(before + run.label)
@@ -132,15 +136,26 @@ class PromptBuilder:
             ids += run.ids
             before = ""
         count = sum(run.count for run in runs)
-        return PlacedMedia(info.sha256, info.mime_type, data, offsets[0], count)
+        return PlacedMedia(info.sha256, info.mime_type, medium.data, offsets[0], count, most)
 
 
-def _media(contents: Sequence[Content], known: Mapping[str, MediaInfo]) -> Iterator[tuple[bytes, MediaInfo]]:
+@dataclass(frozen=True, slots=True)
+class _Medium:
+    """The same bytes may be there twice, at two resolutions: `info` is of the bytes alone."""
+
+    data: bytes
+    info: MediaInfo
+    max_soft_tokens: int | None
+
+
+def _media(contents: Sequence[Content], known: Mapping[str, MediaInfo]) -> Iterator[_Medium]:
     for content in contents:
         for part in content.parts:
             if part.HasField("inline_data"):
-                data = part.inline_data.data  # a copy each time it is read
-                yield data, _info(data, part.inline_data.mime_type, known)
+                blob = part.inline_data
+                data = blob.data  # a copy each time it is read
+                most = blob.max_soft_tokens if blob.HasField("max_soft_tokens") else None
+                yield _Medium(data, _info(data, blob.mime_type, known), most)
 
 
 def _info(data: bytes, mime_type: str, known: Mapping[str, MediaInfo]) -> MediaInfo:

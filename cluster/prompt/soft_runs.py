@@ -6,9 +6,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster.errors import NotSupported
+from cluster.errors import InvalidRequest, NotSupported
 from cluster.request import MediaInfo
 from model.config import ModelConfig
+from model.preprocess.errors import UnusableMedia
 from model.soft_tokens import SoftTokenRules, audio_soft_tokens, image_soft_tokens, video_frames
 from model.tokenizer import Tokenizer
 
@@ -56,22 +57,31 @@ class SoftRuns:
         texts = self._pattern.split(prompt)
         return texts, [self._modality_of[text] for text in self._pattern.findall(prompt)]
 
-    def of(self, info: MediaInfo) -> list[SoftRun]:
-        """The runs of one medium. Raises NotSupported if the checkpoint has no tokens for it."""
+    def of(self, info: MediaInfo, max_soft_tokens: int | None = None) -> list[SoftRun]:
+        """The runs of one medium, at most `max_soft_tokens` in each of an image or video (None: the checkpoint's).
+
+        Raises NotSupported if the checkpoint has no tokens for it, InvalidRequest if it is too long a strip.
+        """
         ids = self._tokens[info.modality]
         if ids is None:
             raise NotSupported(f"this checkpoint's vocabulary has no tokens for {info.modality}")
         begin, soft, end = ids
-        return [SoftRun(label, begin, soft, count, end) for label, count in self._counts(info)]
+        try:
+            counts = _counts(info, self._rules.at(max_soft_tokens))
+        except UnusableMedia as error:
+            raise InvalidRequest.of("contents", str(error)) from error
+        return [SoftRun(label, begin, soft, count, end) for label, count in counts]
 
-    def _counts(self, info: MediaInfo) -> list[tuple[str, int]]:
-        if info.modality == "image":
-            return [("", image_soft_tokens(info.width, info.height, self._rules))]
-        if info.modality == "audio":
-            return [("", audio_soft_tokens(info.duration_s, self._rules))]
-        frames = video_frames(info.width, info.height, info.frame_count, info.frames_per_s, self._rules)
-        # A label and a space before each frame, a space between frames.
-        return [(f"{' ' if i else ''}{label} ", frames.tokens_per_frame) for i, label in enumerate(frames.labels)]
+
+def _counts(info: MediaInfo, rules: SoftTokenRules) -> list[tuple[str, int]]:
+    """Label and soft tokens of each run."""
+    if info.modality == "image":
+        return [("", image_soft_tokens(info.width, info.height, rules))]
+    if info.modality == "audio":
+        return [("", audio_soft_tokens(info.duration_s, rules))]
+    frames = video_frames(info.width, info.height, info.frame_count, info.frames_per_s, rules)
+    # A label and a space before each frame, a space between frames.
+    return [(f"{' ' if i else ''}{label} ", frames.tokens_per_frame) for i, label in enumerate(frames.labels)]
 
 
 def _known(ids: tuple[int | None, ...], tokenizer: Tokenizer) -> tuple[int, int, int] | None:

@@ -20,6 +20,7 @@ from model.runtime.sampling import SamplingParams
 from protos.gemmacluster.internal.v1.replica_pb2 import (
     ReplicaChunk,
     ReplicaLoadReport,
+    ReplicaMedia,
     ReplicaRequest,
     ReplicaSampling,
 )
@@ -80,8 +81,14 @@ def _make_engine(name: str, config: VariantConfig, checkpoint_name: str) -> Engi
 
 
 def _engine_request(request: ReplicaRequest) -> EngineRequest:
-    media = tuple(EngineMedium(item.mime_type, item.data) for item in request.media)
+    media = tuple(map(engine_medium, request.media))
     return EngineRequest(request.request_id, list(request.prompt_token_ids), engine_sampling(request.sampling), media)
+
+
+def engine_medium(medium: ReplicaMedia) -> EngineMedium:
+    """As engines take it."""
+    most = medium.max_soft_tokens if medium.HasField("max_soft_tokens") else None
+    return EngineMedium(medium.mime_type, medium.data, most)
 
 
 def engine_sampling(sampling: ReplicaSampling) -> SamplingParams:

@@ -13,7 +13,7 @@ def _vision(**differences: bool) -> VisionConfig:
         num_heads=2,
         num_kv_heads=2,
         head_dim=16,
-        position_table_size=1024,  # patches along one side; the longest image of 280 soft tokens has 840
+        position_table_size=4096,  # patches along one side; the longest image of 1120 soft tokens has 3360
         **differences,
     )
 

@@ -39,11 +39,17 @@ ANSWER = Content(role=ROLE_MODEL, parts=[Part(text="hi")])
 SYSTEM = Content(role=ROLE_SYSTEM, parts=[Part(text="be brief")])
 CALL = Content(role=ROLE_MODEL, parts=[Part(function_call=FunctionCall(name="clock"))])
 RESULT = Content(role=ROLE_TOOL, parts=[Part(function_response=FunctionResponse(name="clock"))])
+DATA = "contents[0].parts[0].inline_data"
 IMAGE = Part(inline_data=Blob(mime_type="image/png", data=SAMPLES["image/png"]))
 
 
 def asked(*contents: Content, **fields: Any) -> GenerateRequest:
     return GenerateRequest(contents=contents or [HELLO], **fields)
+
+
+def scaled(max_soft_tokens: int, mime_type: str = "image/png") -> Part:
+    blob = Blob(mime_type=mime_type, data=SAMPLES[mime_type], max_soft_tokens=max_soft_tokens)
+    return Part(inline_data=blob)
 
 
 def user(*parts: Part) -> Content:
@@ -230,6 +236,10 @@ async def test_an_empty_request_is_refused() -> None:
         ([Content(role=ROLE_MODEL, parts=[IMAGE]), HELLO], "contents[0].parts[0].inline_data", "a model content"),
         ([Content(role=ROLE_SYSTEM, parts=[IMAGE]), HELLO], "contents[0].parts[0].inline_data", "a system content"),
         ([user(Part(text="x", thought=True))], "contents[0].parts[0].thought", "model content"),
+        ([user(scaled(300))], f"{DATA}.max_soft_tokens", "must be 70, 140, 280, 560 or 1120, not 300"),
+        ([user(scaled(0))], f"{DATA}.max_soft_tokens", "not 0"),
+        ([user(scaled(-70))], f"{DATA}.max_soft_tokens", "not -70"),
+        ([user(scaled(280, "audio/ogg"))], f"{DATA}.max_soft_tokens", "only images and videos"),
         ([HELLO] * 5000, "contents", "at most 4096"),
         ([user(*[Part(text="x")] * 9000)], "contents", "at most 8192"),
         ([user(*[IMAGE] * 129)], "contents", "at most 128"),
@@ -341,6 +351,13 @@ async def test_media_come_out_by_their_hash() -> None:
     assert sorted(info.modality for info in parsed.media.values()) == ["audio", "image"]
     assert parsed.modalities == {"text", "audio", "image"}
     assert all(info.sha256 == key for key, info in parsed.media.items())
+
+
+@pytest.mark.parametrize("tokens", [70, 140, 280, 560, 1120])
+@pytest.mark.parametrize("mime_type", ["image/png", "video/mp4"])
+async def test_a_resolution_stays_with_its_medium(mime_type: str, tokens: int) -> None:
+    contents = (user(scaled(tokens, mime_type), IMAGE),)
+    assert (await CODEC.parse(GenerateRequest(contents=contents))).contents == contents
 
 
 async def test_media_by_reference_are_not_supported_yet() -> None:

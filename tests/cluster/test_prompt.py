@@ -6,6 +6,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -81,8 +82,8 @@ def model(*parts: Part | str) -> Content:
     return Content(role=ROLE_MODEL, parts=[Part(text=p) if isinstance(p, str) else p for p in parts])
 
 
-def media(data: bytes, mime_type: str) -> Part:
-    return Part(inline_data=Blob(mime_type=mime_type, data=data))
+def media(data: bytes, mime_type: str, max_soft_tokens: int | None = None) -> Part:
+    return Part(inline_data=Blob(mime_type=mime_type, data=data, max_soft_tokens=max_soft_tokens))
 
 
 def struct(**values: Any) -> Struct:
@@ -198,6 +199,41 @@ def test_soft_tokens_are_found_and_counted_by_modality(builder: PromptBuilder, r
     }
     assert image.data == PNG.inline_data.data
     assert [placed.mime_type for placed in prompt.media] == ["image/png", "audio/ogg", "video/mp4"]
+
+
+def test_the_same_bytes_may_stand_in_a_prompt_at_every_resolution(builder: PromptBuilder) -> None:
+    sizes = (70, 1120, None, 140, 560, 280, 70)
+    for part, count in ((PNG, _image_tokens), (MP4, _video_tokens)):
+        data, mime_type = part.inline_data.data, part.inline_data.mime_type
+        contents = [user(*[media(data, mime_type, most) for most in sizes])]
+        prompt = builder.build(contents)
+        assert [placed.max_soft_tokens for placed in prompt.media] == list(sizes)
+        assert [placed.token_count for placed in prompt.media] == [count(most) for most in sizes]
+        assert len({placed.token_count for placed in prompt.media}) == 5
+        assert sum(map(count, sizes)) < builder.least_tokens(contents) <= prompt.tokens
+
+
+def _image_tokens(most: int | None) -> int:
+    return image_soft_tokens(640, 480, replace(RULES, max_image_tokens=most or 280))
+
+
+def _video_tokens(most: int | None) -> int:
+    return video_frames(64, 48, 50, 25, replace(RULES, max_frame_tokens=most or 70)).tokens
+
+
+def test_a_strip_longer_than_the_position_table_is_an_invalid_request(
+    builder: PromptBuilder, checkpoint: Path, tmp_path: Path
+) -> None:
+    strip = samples.image("PNG", 3000, 2)
+    shutil.copytree(checkpoint, tmp_path / "c")
+    config = json.loads((tmp_path / "c" / "config.json").read_text())
+    config["vision_config"]["position_embedding_size"] = 3359
+    (tmp_path / "c" / "config.json").write_text(json.dumps(config))
+    short = PromptBuilder(tmp_path / "c")
+    assert short.build([user(media(strip, "image/png", 560))]).tokens_by_modality["image"] == 560
+    with pytest.raises(InvalidRequest, match="3360 patches in a row or column at 1120 soft tokens"):
+        short.build([user(media(strip, "image/png", 1120))])
+    assert builder.build([user(media(strip, "image/png", 1120))]).tokens_by_modality["image"] == 1120
 
 
 def test_known_media_are_not_decoded_again(builder: PromptBuilder) -> None:

@@ -19,7 +19,7 @@ from cluster.prompt import PromptBuilder
 from cluster.request import ParsedRequest, SamplingOverrides
 from cluster.router import RoutedVariant, Router
 from cluster.routing import VariantLoad
-from cluster.variants.dense import engine_sampling
+from cluster.variants.dense import engine_medium, engine_sampling
 from protos.gemmacluster.v1.content_pb2 import ROLE_MODEL, ROLE_SYSTEM, Blob, Content, Part
 from tests.cluster.media_samples import image, wav
 
@@ -60,8 +60,9 @@ def _request(*contents: Content, **options: Any) -> ParsedRequest:
     return ParsedRequest(request_id="r", contents=contents or (text_content("hello"),), **options)
 
 
-def _media(mime_type: str, data: bytes) -> Content:
-    return Content(role=1, parts=[Part(inline_data=Blob(mime_type=mime_type, data=data))])
+def _media(mime_type: str, data: bytes, max_soft_tokens: int | None = None) -> Content:
+    blob = Blob(mime_type=mime_type, data=data, max_soft_tokens=max_soft_tokens)
+    return Content(role=1, parts=[Part(inline_data=blob)])
 
 
 async def test_a_request_is_routed_with_its_prompt(router: Router, variants: dict[str, RoutedVariant]) -> None:
@@ -209,3 +210,25 @@ async def test_media_reach_the_replica_with_the_places_of_their_soft_tokens(rout
     assert medium.token_count == routed.prompt.tokens_by_modality["image"] > 0
     run = routed.prompt.token_ids[medium.token_offset : medium.token_offset + medium.token_count]
     assert len(set(run)) == 1
+
+
+async def test_a_resolution_reaches_the_engine_and_none_stays_none(router: Router) -> None:
+    contents = [_media("image/png", image("PNG"), most) for most in (70, None, 1120)]
+    routed = await router.route(_request(*contents, media=await inspect_contents(contents)))
+    media = [engine_medium(medium) for medium in routed.replica_request(0).media]
+    assert [medium.max_soft_tokens for medium in media] == [70, None, 1120]
+    assert {medium.data for medium in media} == {image("PNG")}
+
+
+async def test_a_finer_image_is_a_bigger_prompt_for_a_bigger_variant(
+    variants: dict[str, RoutedVariant],
+) -> None:
+    policy = RoutingPolicy(
+        size_classes=[{"name": "s", "max_prompt_tokens": 500, "prefer": ["e2b"]}, {"name": "l", "prefer": ["31b"]}]
+    )
+    router = Router(variants, policy, IDLE)  # type: ignore[arg-type]
+    chosen = [
+        (await router.route(_request(_media("image/png", image("PNG", 640, 480), most)))).decision.variant
+        for most in (70, 280, 560, 1120)
+    ]
+    assert chosen == ["e2b", "e2b", "31b", "31b"]

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from cluster.client import Client
-from protos.gemmacluster.v1 import content_pb2
+from cluster.errors import InvalidRequest
+from protos.gemmacluster.v1 import content_pb2, generation_pb2
 from tests.cluster.media_samples import flac, image, mp3, mp4, wav, webm
 
 MEDIA = {
@@ -98,3 +99,42 @@ def test_a_history_larger_than_one_message_reaches_the_replica(client: Client) -
 def test_audio_alone_goes_to_a_variant_that_hears(client: Client) -> None:
     answer = client.generate(message("what was said?", "audio/wav"), max_output_tokens=4)
     assert answer.routing.variant in ("e2b", "e4b")
+
+
+@pytest.mark.parametrize("variant", ["e2b", "31b"])
+def test_a_caller_chooses_the_resolution_of_each_medium(client: Client, variant: str) -> None:
+    sizes = [70, 140, 280, 560, 1120]
+    counts = [_image_tokens(client.generate(scaled(most), model=variant, max_output_tokens=2)) for most in sizes]
+    assert counts == sorted(set(counts))
+    assert all(count <= most for count, most in zip(counts, sizes, strict=True))
+    assert [_image_tokens(client.count_tokens(scaled(most), model=variant)) for most in sizes] == counts
+    both = client.generate(scaled(70, 1120), model=variant, max_output_tokens=2)
+    assert _image_tokens(both) == counts[0] + counts[-1]
+
+
+def test_a_resolution_stays_in_the_session(client: Client) -> None:
+    session = client.create_session().session_id
+    first = client.generate(scaled(560, 70), session=session, model="e2b", max_output_tokens=2)
+    second = client.generate("and now?", session=session, max_output_tokens=2)
+    assert _image_tokens(second) == _image_tokens(first) > 560
+
+
+@pytest.mark.parametrize(("kind", "most"), [("image/png", 100), ("video/mp4", 0), ("audio/wav", 280)])
+def test_a_resolution_that_cannot_be_names_its_field(client: Client, kind: str, most: int) -> None:
+    blob = content_pb2.Blob(mime_type=kind, data=MEDIA[kind], max_soft_tokens=most)
+    with pytest.raises(InvalidRequest) as caught:
+        client.route(content_pb2.Content(parts=[content_pb2.Part(inline_data=blob)]))
+    assert [item.field for item in caught.value.violations] == ["contents[0].parts[0].inline_data.max_soft_tokens"]
+
+
+def scaled(*sizes: int) -> content_pb2.Content:
+    """The same picture at several resolutions."""
+    data = MEDIA["image/png"]
+    blobs = [content_pb2.Blob(mime_type="image/png", data=data, max_soft_tokens=most) for most in sizes]
+    return content_pb2.Content(parts=[content_pb2.Part(inline_data=blob) for blob in blobs])
+
+
+def _image_tokens(answer: generation_pb2.GenerateResponse | generation_pb2.CountTokensResponse) -> int:
+    is_counted = isinstance(answer, generation_pb2.CountTokensResponse)
+    counts = answer.tokens_by_modality if is_counted else answer.usage.prompt_tokens_by_modality
+    return sum(item.tokens for item in counts if item.modality == content_pb2.MODALITY_IMAGE)

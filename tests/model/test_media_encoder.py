@@ -31,15 +31,22 @@ RULES = SoftTokenRules()
 TOLERANCE = 1e-4
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize("variant", ["e2b", "31b"])
 @pytest.mark.parametrize(
     ("size", "kind", "tokens"),
-    [((333, 177), "PNG", 280), ((40, 900), "JPEG", 70), ((700, 500), "WEBP", 140), ((48, 48), "GIF", 280)],
+    [
+        ((333, 177), "PNG", 280),
+        ((40, 900), "JPEG", 70),
+        ((700, 500), "WEBP", 140),
+        ((48, 48), "GIF", 560),
+        ((901, 77), "PNG", 1120),
+    ],
 )
 def test_an_image_file_gives_the_soft_tokens_of_the_reference(
-    make_media_checkpoint: MakeMediaCheckpoint, variant: str, size: tuple[int, int], kind: str, tokens: int
+    make_media_checkpoint: MakeMediaCheckpoint, variant: str, size: tuple[int, int], kind: str, tokens: int, seed: int
 ) -> None:
-    path, data = make_media_checkpoint(variant, 0), encoded(photo(*size), kind)
+    path, data = make_media_checkpoint(variant, seed), encoded(photo(*size, seed=seed), kind)
     soft = MediaEncoder(load_multimodal(path).encoders, RULES).encode(data, f"image/{kind.lower()}", tokens)
     image = Image.open(io.BytesIO(data)).convert("RGB")
     inputs = Gemma4ImageProcessorPil()(image, max_soft_tokens=tokens, return_tensors="pt")
@@ -65,12 +72,14 @@ def test_a_sound_file_gives_the_soft_tokens_of_the_reference(
 
 
 @pytest.mark.parametrize("variant", ["e2b", "31b"])
+@pytest.mark.parametrize(("tokens", "seed"), [(None, 0), (140, 1), (560, 2)])
 def test_a_video_file_gives_the_soft_tokens_of_the_reference_frame_by_frame(
-    make_media_checkpoint: MakeMediaCheckpoint, variant: str
+    make_media_checkpoint: MakeMediaCheckpoint, variant: str, tokens: int | None, seed: int
 ) -> None:
-    path, data = make_media_checkpoint(variant, 0), movie("video/mp4", 40)
-    rules = SoftTokenRules(max_frames=4)
-    soft = MediaEncoder(load_multimodal(path).encoders, rules).encode(data, "video/mp4")
+    path, data = make_media_checkpoint(variant, seed), movie("video/mp4", 40)
+    plain = SoftTokenRules(max_frames=4)
+    soft = MediaEncoder(load_multimodal(path).encoders, plain).encode(data, "video/mp4", tokens)
+    rules = replace(plain, max_frame_tokens=tokens or 70)
     assert len(soft) == video_frames(96, 64, 40, 25, rules).tokens
     assert worst_row_error(soft, theirs(path, _frame_by_frame(data, rules))) < TOLERANCE
 

@@ -27,6 +27,16 @@ def test_equal_media_are_kept_once() -> None:
     assert not any(b"pixels" in content for content in packed.contents)
 
 
+def test_equal_media_keep_their_resolutions() -> None:
+    turn = [
+        Content(parts=[Part(inline_data=Blob(mime_type="image/png", data=b"pixels", max_soft_tokens=most))])
+        for most in (70, None, 1120)
+    ]
+    packed = pack(turn)
+    assert len(packed.media) == 1
+    assert list(unpack(packed.contents, packed.media)) == turn
+
+
 @pytest.mark.parametrize("data", [b"", b"x", hashlib.sha256(b"pixels").digest()])
 def test_media_that_look_like_a_digest_come_back_too(data: bytes) -> None:
     turn = [image(data), image(b"pixels")]

@@ -11,11 +11,11 @@ import pytest
 import torch
 from PIL import Image
 from transformers.image_utils import load_image
-from transformers.models.gemma4.image_processing_pil_gemma4 import Gemma4ImageProcessorPil
+from transformers.models.gemma4.image_processing_pil_gemma4 import _SUPPORTED_SOFT_TOKENS, Gemma4ImageProcessorPil
 
 from model.preprocess.errors import UnusableMedia
 from model.preprocess.images import decode_image, image_patches
-from model.soft_tokens import SoftTokenRules, image_soft_tokens
+from model.soft_tokens import RESOLUTIONS, SoftTokenRules, image_soft_tokens
 
 RULES = SoftTokenRules()
 ORIENTATION = 0x0112
@@ -54,9 +54,15 @@ def test_images_of_any_shape_have_the_patches_of_the_reference(size: tuple[int, 
     assert_equal_to_reference(encoded(photo(*size), "PNG"))
 
 
-@pytest.mark.parametrize("tokens", [70, 140, 280, 560, 1120])
-def test_every_number_of_soft_tokens_gives_the_patches_of_the_reference(tokens: int) -> None:
-    assert_equal_to_reference(encoded(photo(500, 411), "PNG"), tokens)
+@pytest.mark.parametrize("tokens", RESOLUTIONS)
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_every_number_of_soft_tokens_gives_the_patches_of_the_reference(tokens: int, seed: int) -> None:
+    for size in [(500, 411), (1, 1), (1500, 3), (47, 333)]:
+        assert_equal_to_reference(encoded(photo(*size, seed=seed), "PNG"), tokens)
+
+
+def test_the_resolutions_are_those_of_the_reference() -> None:
+    assert RESOLUTIONS == _SUPPORTED_SOFT_TOKENS
 
 
 @pytest.mark.parametrize(
