@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -193,11 +194,12 @@ class EngineLoop:
         if plan.is_empty:
             return
         try:
+            started = time.perf_counter()
             drawn = self._runner.run(plan)
         except Exception as error:
             self._fail(plan, error)
         else:
-            self._deliver(plan, drawn)
+            self._deliver(plan, drawn, time.perf_counter() - started)
 
     def _fail(self, plan: Plan, error: Exception) -> None:
         """Ends what the failed pass was new to: prompts before running answers, which get another pass."""
@@ -206,19 +208,19 @@ class EngineLoop:
         requests = [self._requests[sequence.request_id] for sequence in suspects]
         self._end(requests, partial(Answer.fail, error=error))
 
-    def _deliver(self, plan: Plan, drawn: list[Drawn]) -> None:
+    def _deliver(self, plan: Plan, drawn: list[Drawn], seconds: float) -> None:
         with self._changed:
             drawing = plan.drawing  # before counting: a chunk is the last one only while it is pending
-            self._count(plan, len(drawn))
+            self._count(plan, len(drawn), seconds)
             outputs = [self._accept(*pair) for pair in zip(drawing, drawn, strict=True)]
             ended = [request for request, output in outputs if output.finish_reason is not None]
             self._forget(ended)
         for request, output in outputs:
             self._call_back(request, output)
 
-    def _count(self, plan: Plan, num_drawn: int) -> None:
-        self._scheduler.count(plan)
-        self._num_prompt_tokens += sum(chunk.size for chunk in plan.chunks)
+    def _count(self, plan: Plan, num_drawn: int, seconds: float) -> None:
+        self._scheduler.count(plan, seconds)
+        self._num_prompt_tokens += plan.num_prompt_tokens
         self._num_steps += 1
         self._num_generated_tokens += num_drawn
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from model.runtime.config import RuntimeConfig
 from model.runtime.kv_cache import PagedCache
+from model.runtime.prefill_limit import PrefillLimit
 from model.runtime.sequence import Sequence
 
 
@@ -37,6 +38,10 @@ class Plan:
         return not self.decodes and not self.chunks
 
     @property
+    def num_prompt_tokens(self) -> int:
+        return sum(chunk.size for chunk in self.chunks)
+
+    @property
     def drawing(self) -> list[Sequence]:
         """The sequences that get a new token, in the order of the pass."""
         return self.decodes + [chunk.sequence for chunk in self.chunks if chunk.is_last]
@@ -50,8 +55,9 @@ class Scheduler:
     """
 
     def __init__(self, config: RuntimeConfig, cache: PagedCache) -> None:
-        self._config = config
+        self._max_waiting = config.max_waiting
         self._cache = cache
+        self._prefill_limit = PrefillLimit(config)
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
         self.num_preemptions = 0
@@ -63,17 +69,18 @@ class Scheduler:
 
     def add(self, sequence: Sequence) -> None:
         """Queues a new sequence. Raises QueueFullError."""
-        if len(self.waiting) >= self._config.max_waiting:
+        if len(self.waiting) >= self._max_waiting:
             raise QueueFullError(f"{len(self.waiting)} requests are waiting already")
         self.waiting.append(sequence)
 
     def schedule(self) -> Plan:
         """Preempts if it must, admits if it can, and plans the next pass. What it computes has room in the cache."""
         decodes = self._plan_decodes()
-        return Plan(decodes, self._plan_chunks())
+        return Plan(decodes, self._plan_chunks(self._prefill_limit.tokens(bool(decodes))))
 
-    def count(self, plan: Plan) -> None:
-        """Counts what a pass has computed."""
+    def count(self, plan: Plan, seconds: float) -> None:
+        """Counts what a pass has computed, and in which time."""
+        self._prefill_limit.observe(plan.num_prompt_tokens, seconds)
         for sequence in plan.decodes:
             self._cache.advance(sequence, 1)
         for sequence, size in plan.chunks:
@@ -99,8 +106,7 @@ class Scheduler:
                 decodes.append(sequence)
         return decodes
 
-    def _plan_chunks(self) -> list[Chunk]:
-        left = self._config.prefill_tokens
+    def _plan_chunks(self, left: int) -> list[Chunk]:
         chunks: list[Chunk] = []
         if self.running and self.running[-1].num_pending > 1:
             left -= self._add_chunk(chunks, left)

@@ -185,7 +185,7 @@ def test_a_budget_below_one_context_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["max_batch_size", "max_context", "max_waiting", "prefill_tokens", "page_size", "num_threads"]
+    "name", ["max_batch_size", "max_context", "max_waiting", "prefill_tokens", "max_pass_s", "page_size", "num_threads"]
 )
 def test_limits_below_one_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match=name):

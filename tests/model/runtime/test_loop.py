@@ -99,6 +99,17 @@ def test_what_was_preempted_is_not_computed_twice_while_its_pages_last(start_loo
     assert stats.reused_prompt_tokens > 0
 
 
+def test_a_long_prompt_does_not_stall_a_running_answer(start_loop: StartLoop) -> None:
+    """Many tokens come between its arrival and its first token: its chunks fit a time, not a number of tokens."""
+    loop = start_loop(max_context=4096, prefill_tokens=4096, max_pass_s=0.02)
+    running = submit(loop, "running", random_prompt(1, 300), greedy(3000))
+    assert running.has_begun.wait(TIMEOUT_S)
+    before = len(running.outputs)
+    submit(loop, "long", random_prompt(2, 3500), greedy(1)).wait()
+    assert len(running.outputs) - before >= 5
+    loop.abort("running")
+
+
 def test_a_request_joins_a_running_batch(start_loop: StartLoop) -> None:
     loop = start_loop(max_context=512)
     first = submit(loop, "a", random_prompt(1, 5), greedy(400))
