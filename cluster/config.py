@@ -94,7 +94,10 @@ class VariantConfig(_Section):
     )
     num_cpus: float = Field(0.1, ge=0, description="CPUs that Ray reserves for a replica.")
     num_gpus: float = Field(0, ge=0, description="GPUs that Ray reserves for a replica.")
-    dtype: Literal["auto", "float32", "bfloat16"] = Field("auto", description="Weights in memory.")
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto",
+        description="Weights in memory; auto: as stored. A CPU without bfloat16 instructions computes in float32.",
+    )
     cost: float | None = Field(None, ge=0, description="Units per 1,000 tokens. Default: active parameters, billions.")
     echo_delay_ms: float = Field(0, ge=0, description="Echo engine only: milliseconds between tokens.")
 

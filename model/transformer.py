@@ -6,6 +6,7 @@ V vocabulary, P per-layer size.
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -28,11 +29,17 @@ class Transformer(Layer):
         self.per_layer_embedding = PerLayerEmbedding(config) if config.per_layer_size else None
         self.blocks = nn.ModuleList(Block(config, spec) for spec in config.layers)
         self.final_norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.head = None if config.has_tied_embeddings else Linear(config.hidden_size, config.vocab_size)
+        # None: the embedding's own weight.
+        self.head: Layer | None = None if config.has_tied_embeddings else Linear(config.hidden_size, config.vocab_size)
         self._rotary = {
             kind: RotaryEmbedding(config.attention(kind).rope, config.attention(kind).head_dim)
             for kind in sorted(set(config.layer_kinds))
         }
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What activations, keys and values are. Weights may be stored in another type."""
+        return self.final_norm.weight.dtype
 
     def forward(
         self,
@@ -50,7 +57,7 @@ class Transformer(Layer):
         if soft_tokens is not None:
             # Per-layer embeddings know no media: they see padding.
             tokens_T = tokens_T.index_fill(0, soft_tokens.rows_N, self.config.pad_token_id or 0)
-        x_TD = self.embedding(tokens_T)
+        x_TD = self.embedding(tokens_T).to(self.dtype)
         if soft_tokens is not None:
             x_TD = x_TD.index_copy(0, soft_tokens.rows_N, soft_tokens.values_ND.to(x_TD))
         per_layer = self._per_layer_inputs(tokens_T, x_TD)
@@ -66,7 +73,7 @@ class Transformer(Layer):
         return inputs
 
     def _logits(self, x_ND: Tensor) -> Tensor:
-        weight_VD = self.embedding.weight if self.head is None else self.head.weight
-        logits_NV = F.linear(self.final_norm(x_ND), weight_VD).float()
+        x_ND = self.final_norm(x_ND)
+        logits_NV = (F.linear(x_ND, self.embedding.weight) if self.head is None else self.head(x_ND)).float()
         cap = self.config.final_logit_softcap
         return logits_NV if cap is None else (logits_NV / scalar(cap)).tanh_().mul_(scalar(cap))

@@ -17,6 +17,7 @@ from cluster.engines.soft_tokens import SoftTokenSource
 from cluster.errors import ClusterError, Overloaded, Unavailable
 from model.multimodal import load_multimodal
 from model.runtime.config import RuntimeConfig
+from model.runtime.half_weights import multiplies_bfloat16
 from model.runtime.loop import EngineLoop
 from model.runtime.output import TokenOutput
 from model.runtime.scheduler import QueueFullError
@@ -45,6 +46,8 @@ class NativeEngine(Engine):
         # Two threads on one physical core, or two engines on all cores, wait for each other more than they gain.
         num_threads = self._config.num_threads or max(1, (os.cpu_count() or 1) // 2)
         model = load_multimodal(self._checkpoint, dtype=_DTYPES[self._config.dtype])
+        if not multiplies_bfloat16():
+            model.encoders.float()
         config = RuntimeConfig(
             max_batch_size=self._config.max_batch_size,
             max_context=self._context_tokens,

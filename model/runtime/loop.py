@@ -15,6 +15,7 @@ import torch
 from model.config import ModelConfig
 from model.runtime.answer import Answer
 from model.runtime.config import RuntimeConfig
+from model.runtime.half_weights import multiplies_bfloat16, store_half
 from model.runtime.kv_cache import PagedCache
 from model.runtime.output import RuntimeStats, TokenOutput
 from model.runtime.prompt_media import PromptMedia
@@ -53,13 +54,15 @@ class EngineLoop:
         limit = model.config.max_position_embeddings
         if config.max_context > limit:
             raise ValueError(f"max_context {config.max_context} is beyond the model's {limit}")
+        if not multiplies_bfloat16():
+            store_half(model)
         store_input_major(model)
         weight = next(model.parameters())
         self._config = config
         self._tokenizer = tokenizer
         self._vocab_size = model.config.vocab_size
         self._eos_ids = frozenset(eos_token_ids)
-        self._cache = PagedCache(model.config, config, weight.dtype, weight.device)
+        self._cache = PagedCache(model.config, config, model.dtype, weight.device)
         self._scheduler = Scheduler(config, self._cache)
         self._runner = Runner(model, self._cache, weight.device, Sampler(tokenizer))
         # Guards everything below and the scheduler; never held while the model runs or a callback is called.

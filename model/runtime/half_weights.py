@@ -1,0 +1,65 @@
+"""Fits a model stored in 16 bits to a CPU that can only multiply 32: half the memory, all of the speed."""
+
+import logging
+
+import torch
+from torch import nn
+
+from model.embeddings import ScaledEmbedding
+from model.half_experts import HalfExperts
+from model.half_linear import HalfLinear
+from model.layers import Linear
+from model.moe import Experts
+from model.transformer import Transformer
+
+logger = logging.getLogger(__name__)
+# Below this many elements a call of the kernel costs more than it saves, and memory hardly counts.
+_SMALLEST = 1 << 17
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether this CPU has instructions for it; without them torch's bfloat16 is several times slower than float32."""
+    has = torch.cpu.get_capabilities()
+    return any(has.get(name) for name in ("avx512_bf16", "amx_bf16", "avx10_2", "bf16"))
+
+
+@torch.inference_mode(False)
+def store_half(model: Transformer, smallest: int = _SMALLEST) -> None:
+    """Turns each 16-bit Linear and Experts into its twin that computes in float32.
+
+    Weights of fewer than `smallest` elements become float32. Embedding tables stay as they are: they are read by the
+    row. Where the twins cannot be used (other devices and
+    machines, weights that are not 16 bits wide or too large for them), the model is left alone.
+    """
+    layers = {name: module for name, module in model.named_modules() if isinstance(module, Linear | Experts)}
+    weights = [weight for module in layers.values() for weight in module.parameters(recurse=False) if weight.dim() > 1]
+    if not all(HalfLinear.can_hold(weight) for weight in [model.embedding.weight, *weights]):
+        return
+    logger.info("no bfloat16 arithmetic on this CPU: 16-bit weights are computed with in float32")
+    if model.head is None:
+        model.head = HalfLinear(model.embedding.weight)
+    for name, module in layers.items():
+        owner, _, leaf = name.rpartition(".")
+        if _size(module) >= smallest:
+            setattr(model.get_submodule(owner), leaf, _half(module))
+    _widen(model)
+
+
+def _size(module: Linear | Experts) -> int:
+    """Elements of the weight that one matmul reads."""
+    return module.down[0].numel() if isinstance(module, Experts) else module.weight.numel()
+
+
+def _half(module: Linear | Experts) -> HalfLinear | HalfExperts:
+    if isinstance(module, Experts):
+        return HalfExperts(module.gate_up, module.down)
+    return HalfLinear(module.weight, module.bias)
+
+
+def _widen(model: nn.Module) -> None:
+    for module in model.modules():
+        if not isinstance(module, ScaledEmbedding):
+            for name, weight in list(module.named_parameters(recurse=False)):
+                setattr(module, name, nn.Parameter(weight.detach().float(), requires_grad=weight.requires_grad))
+            for name, buffer in list(module.named_buffers(recurse=False)):
+                setattr(module, name, buffer.float())
