@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from typing import Annotated, NoReturn
 
 import grpc
 import typer
+from google.protobuf.json_format import MessageToDict
 
 from cluster.client import DEFAULT_ADDRESS, Client, Piece
 from cluster.errors import ClusterError
@@ -89,8 +91,9 @@ def ask(
             thinking=thinking,
             **config,
         )
+        is_thinking = False
         for piece in pieces:
-            _show(piece)
+            is_thinking = _show(piece, is_thinking)
     print()
 
 
@@ -141,10 +144,19 @@ def _modality(number: Modality) -> str:
     return str(Modality.Name(number)).removeprefix("MODALITY_").lower()
 
 
-def _show(piece: Piece) -> None:
+def _show(piece: Piece, is_thinking: bool) -> bool:
+    """Thoughts go to stderr, dimmed; True if the answer is still in one."""
     if piece.response.HasField("routing"):
         print(_routing_line(piece.response.routing), file=sys.stderr, flush=True)
+    typer.secho(piece.thought, dim=True, nl=False, err=True)
+    is_thinking = is_thinking or bool(piece.thought)
+    if is_thinking and (piece.text or piece.calls):
+        print(file=sys.stderr, flush=True)
+        is_thinking = False
     print(piece.text, end="", flush=True)
+    for call in piece.calls:
+        print(f"{call.name}({json.dumps(MessageToDict(call.args), ensure_ascii=False)})", flush=True)
+    return is_thinking
 
 
 def _routing_line(routing: RoutingInfo) -> str:

@@ -8,7 +8,7 @@ with Client("127.0.0.1:50051") as client:
 from __future__ import annotations
 
 import mimetypes
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -177,12 +177,14 @@ def request(
     session: str = "",
     system: str | None = None,
     media: Sequence[str | Path] = (),
+    tools: Sequence[content_pb2.FunctionDeclaration] = (),
     allowed_variants: Sequence[str] = (),
     preference: str = "",
     **generation_config: Any,
 ) -> generation_pb2.GenerateRequest:
-    """A GenerateRequest from plain values. `media` are files put before the text; `preference` is fast, balanced or
-    best; the rest are the fields of GenerationConfig (`max_output_tokens`, `temperature`, `seed`, …).
+    """A GenerateRequest from plain values. `media` are files put before the text; `tools` are what the model may call
+    (see `function`); `preference` is fast, balanced or best; the rest are the fields of GenerationConfig
+    (`max_output_tokens`, `temperature`, `seed`, …).
 
     Raises InvalidRequest for values that a message cannot hold, OSError for a file that cannot be read."""
     with _refused_as_invalid():
@@ -190,6 +192,7 @@ def request(
             model=model,
             session_id=session,
             contents=_contents(message, media),
+            tools=tools,
             generation_config=generation_pb2.GenerationConfig(**generation_config),
         )
         if system is not None:
@@ -203,6 +206,23 @@ def request(
 def text_content(text: str, role: content_pb2.Role = content_pb2.ROLE_USER) -> content_pb2.Content:
     """A turn of text."""
     return content_pb2.Content(role=role, parts=[content_pb2.Part(text=text)])
+
+
+def function(name: str, description: str, **parameters: Any) -> content_pb2.FunctionDeclaration:
+    """A function the model may call: each parameter's JSON schema by its name. All of them are required."""
+    tool = content_pb2.FunctionDeclaration(name=name, description=description)
+    if parameters:
+        tool.parameters.update({"type": "object", "properties": parameters, "required": list(parameters)})
+    return tool
+
+
+def function_results(*results: tuple[content_pb2.FunctionCall, Mapping[str, Any]]) -> content_pb2.Content:
+    """The turn that answers the model's calls, each with what its function returned."""
+    content = content_pb2.Content(role=content_pb2.ROLE_TOOL)
+    for call, returned in results:
+        part = content.parts.add(function_response={"id": call.id, "name": call.name})
+        part.function_response.response.update(returned)
+    return content
 
 
 def media_part(path: str | Path) -> content_pb2.Part:

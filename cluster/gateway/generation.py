@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 
-from cluster.codec import Codec
+from cluster.codec import Codec, check_results
 from cluster.errors import InvalidRequest, SessionConflict, Unavailable
 from cluster.gateway import messages
 from cluster.gateway.handlers import Context
@@ -104,7 +104,10 @@ class GenerationServicer:
     async def _load(
         self, request: GenerateRequest, *, touch: bool = False
     ) -> tuple[ParsedRequest, SessionRecord | None]:
-        """The request checked, and its session. Raises SessionConflict when the caller's etag is old."""
+        """The request checked, and its session.
+
+        Raises SessionConflict when the caller's etag is old, InvalidRequest when a function's result answers no call.
+        """
         parsed = await self._codec.parse(request)
         if parsed.session_id is None:
             return parsed, None
@@ -115,6 +118,7 @@ class GenerationServicer:
                 resource_type="Session",
                 resource_name=parsed.session_id,
             )
+        check_results(parsed.contents, _history(session))
         return replace(parsed, system_instruction=session.system_instruction), session
 
     async def _route(self, parsed: ParsedRequest, session: SessionRecord | None) -> Routed:

@@ -12,6 +12,7 @@ from cluster.config import ClusterConfig, GatewayConfig, SessionsConfig, Variant
 from cluster.sessions.embedded import EmbeddedValkey
 from tests.cluster.gateway.local_gateway import LARGE, SMALL, LocalGateway
 from tests.cluster.gateway.loop_thread import LoopThread
+from tests.cluster.taught_answers import write_taught_answers
 from tests.ports import free_port
 
 MakeGateway = Callable[..., LocalGateway]
@@ -46,6 +47,22 @@ def shared_gateway(gateway_loop: LoopThread, gateway_valkey: EmbeddedValkey) -> 
     gateway = LocalGateway(_config(), gateway_valkey, gateway_loop).start()
     yield gateway
     gateway.stop()
+
+
+@pytest.fixture(scope="session")
+def taught_gateway(
+    tmp_path_factory: pytest.TempPathFactory, gateway_loop: LoopThread, gateway_valkey: EmbeddedValkey
+) -> Iterator[LocalGateway]:
+    """A gateway over the native engine with a checkpoint that was taught what to say."""
+    path = write_taught_answers(tmp_path_factory.mktemp("taught") / "checkpoint")
+    variant = VariantConfig(checkpoint=str(path), num_threads=1, max_context_tokens=1024)
+    config = ClusterConfig(
+        gateway=GatewayConfig(port=free_port()), sessions=SessionsConfig(timeout_s=2), variants={SMALL: variant}
+    )
+    gateway = LocalGateway(config, gateway_valkey, gateway_loop).start()
+    yield gateway
+    gateway.stop()
+    gateway_loop.run(gateway.engine().stop())
 
 
 @pytest.fixture

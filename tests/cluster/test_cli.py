@@ -51,6 +51,12 @@ def test_ask_streams_the_answer_to_stdout_and_the_routing_to_stderr(command: Com
     assert result.stderr.count("\n") == 1
 
 
+def test_ask_shows_thoughts_on_stderr(taught_gateway: LocalGateway) -> None:
+    result = Command(taught_gateway.address)("ask", "Hello?", "--thinking", "--temperature", "0", "--max-tokens", "50")
+    assert result.stdout == "Hello there\n"
+    assert result.stderr.splitlines()[1:] == ["Hm, a greeting."]
+
+
 def test_ask_passes_every_option_on(command: Command, gateway: LocalGateway) -> None:
     options = ["--max-tokens", "5", "--temperature", "0.5", "--seed", "3", "--system", "Be brief."]
     assert command("ask", "hi", "--model", LARGE, *options).exit_code == 0

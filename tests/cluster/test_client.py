@@ -11,7 +11,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from cluster.client import Client, media_part, request, text_content
+from cluster.client import Client, Piece, function, function_results, media_part, request, text_content
 from cluster.engines.base import EngineOutput
 from cluster.errors import InvalidRequest, NotFound, NoVariant
 from cluster.media.kinds import KINDS, kind_of
@@ -217,3 +217,28 @@ def test_a_file_of_an_unknown_kind_says_so(tmp_path: Path) -> None:
     file = tmp_path / "thing.xyzzy"
     file.write_bytes(b"data")
     assert media_part(file).inline_data.mime_type == "application/octet-stream"
+
+
+def test_a_piece_tells_text_thoughts_and_calls_apart() -> None:
+    parts = [{"text": "a"}, {"text": "b", "thought": True}, {"function_call": {"name": "f"}}, {"text": "c"}]
+    response = generation_pb2.StreamGenerateResponse(content={"parts": parts})
+    assert Piece.of(response) == Piece("ac", response, "b", (content_pb2.FunctionCall(name="f"),))
+
+
+def test_a_function_is_declared_with_the_schemas_of_its_parameters(client: Client, gateway: LocalGateway) -> None:
+    tool = function("weather", "Tells the weather", city={"type": "string"}, days={"type": "integer"})
+    assert tool.parameters["required"] == ["city", "days"]
+    assert tool.parameters["properties"]["days"] == {"type": "integer"}
+    assert client.count_tokens("hi", tools=[tool]).total_tokens > client.count_tokens("hi").total_tokens
+    assert client.generate("hi", tools=[tool, function("now", "Tells the time")]).finish_reason
+
+
+def test_results_answer_their_calls() -> None:
+    calls = [content_pb2.FunctionCall(id="1", name="f"), content_pb2.FunctionCall(id="2", name="g")]
+    content = function_results((calls[0], {"a": 1}), (calls[1], {}))
+    assert content.role == content_pb2.ROLE_TOOL
+    results = [part.function_response for part in content.parts]
+    assert [(result.id, result.name, dict(result.response)) for result in results] == [
+        ("1", "f", {"a": 1}),
+        ("2", "g", {}),
+    ]

@@ -11,13 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cluster.codec.structs import plain
 from cluster.engines.base import EngineOutput, FinishReason
 from cluster.errors import Unavailable
 from cluster.variants.packing import ChunkPacker, Pacer, ready_outputs
-from model.answer import Text
+from model.answer import FunctionCall, Piece, Text, Thought, joined
 from model.runtime.output import TokenLogprob, TokenLogprobs
 from protos.gemmacluster.internal.v1.replica_pb2 import ReplicaChunk
-from protos.gemmacluster.v1.content_pb2 import ROLE_MODEL
+from protos.gemmacluster.v1.content_pb2 import ROLE_MODEL, Content, Part
 from protos.gemmacluster.v1.generation_pb2 import (
     FINISH_REASON_MAX_TOKENS,
     FINISH_REASON_STOP,
@@ -263,3 +264,52 @@ def test_no_text_and_no_token_is_lost(batches: list[list[tuple[str, int]]], max_
     assert [part.text for part in chunks[-1].result.content.parts] == ([said] if said else [])
     assert chunks[-1].result.output_tokens == sum(count for _, count in flat) + 1
     assert len(texts) == chunks[-1].result.next_chunk_index
+
+
+ANSWER: tuple[Piece, ...] = (
+    Thought("H"),
+    Thought("m"),
+    Text("Let me "),
+    Text("see."),
+    FunctionCall("f", {"a": [1, {"b": None}], "c": "x", "d": True, "e": 1.5}),
+    FunctionCall("g", {}),
+    Text("Done"),
+)
+
+
+def _pieces(content: Content) -> list[Piece]:
+    return [_piece(part) for part in content.parts]
+
+
+def _piece(part: Part) -> Piece:
+    if part.HasField("function_call"):
+        return FunctionCall(part.function_call.name, plain(part.function_call.args))
+    return Thought(part.text) if part.thought else Text(part.text)
+
+
+@pytest.mark.parametrize("max_tokens", [0, 1, 3])
+def test_neighbours_of_a_kind_are_one_part_in_a_message_and_in_the_result(max_tokens: int) -> None:
+    outputs = [EngineOutput((piece,), 1) for piece in ANSWER]
+    chunk = ChunkPacker("r", max_tokens).pack([*outputs, EngineOutput((), 1, FinishReason.STOP, thought_tokens=2)])
+    messages = [_pieces(message.content) for message in _public(chunk)]
+    size = max_tokens or len(ANSWER)
+    expected = [list(joined(ANSWER[start : start + size])) for start in range(0, len(ANSWER), size)]
+    assert [message for message in messages if message] == expected
+    assert _pieces(chunk.result.content) == list(joined(ANSWER))
+    assert chunk.result.thought_tokens == 2
+
+
+def test_a_call_has_the_same_id_in_its_message_and_in_the_result() -> None:
+    packer = ChunkPacker("r", 1)
+    chunks = [packer.pack([EngineOutput((piece,), 1)]) for piece in ANSWER]
+    result = packer.pack([EngineOutput((), 1, FinishReason.STOP)]).result
+    contents = [message.content for chunk in chunks for message in _public(chunk)]
+    streamed = [part.function_call for content in contents for part in content.parts if part.HasField("function_call")]
+    assert streamed == [part.function_call for part in result.content.parts if part.HasField("function_call")]
+    assert [call.id for call in streamed] == ["r-1", "r-2"]
+
+
+def test_an_answer_without_a_word_has_no_parts() -> None:
+    chunk = ChunkPacker("r", 0).pack([EngineOutput((), 1, FinishReason.STOP)])
+    assert chunk.result.HasField("content")
+    assert list(chunk.result.content.parts) == []
