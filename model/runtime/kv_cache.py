@@ -105,7 +105,8 @@ class PagedCache:
         keys = self._cached_prefix(sequence)
         for group in self._groups.values():
             group.adopt(row, keys)
-        sequence.row, sequence.num_cached = row, len(keys) * self.page_size
+        sequence.row = row
+        sequence.num_cached = sequence.num_slots = len(keys) * self.page_size
         if self._fits(sequence, len(sequence.tokens)):
             return True
         self.free(sequence)
@@ -113,11 +114,14 @@ class PagedCache:
 
     def extend(self, sequence: Sequence, length: int) -> bool:
         """Makes room for `length` tokens in all. False, and nothing changed, if there is none."""
+        if length <= sequence.num_slots:
+            return True
         lacking = [group for group in self._groups.values() if group.num_missing(sequence.row, length)]
         if any(group.num_missing(sequence.row, length) > group.pool.num_free for group in lacking):
             return False
         for group in lacking:
             group.extend(sequence.row, length)
+        sequence.num_slots = -(-length // self.page_size) * self.page_size
         return True
 
     def advance(self, sequence: Sequence, size: int) -> None:
@@ -136,7 +140,7 @@ class PagedCache:
         for group in self._groups.values():
             group.free(sequence.row)
         self._idle_rows.append(sequence.row)
-        sequence.row, sequence.num_cached = -1, 0
+        sequence.row, sequence.num_cached, sequence.num_slots = -1, 0, 0
 
     def _cached_prefix(self, sequence: Sequence) -> list[bytes]:
         """Keys of the longest cached prefix. At least one token is left to compute: its logits are wanted."""

@@ -13,7 +13,8 @@ class Sequence:
 
     The next forward pass computes `num_pending` tokens: at first the prompt without what the cache has of it already
     (or everything again after a preemption, which sets `num_cached` back to 0), then one at a time. `row` is the
-    cache's, -1 while the sequence waits; `num_reused` counts the prompt tokens that the cache had when it first ran.
+    cache's, -1 while the sequence waits, and has room for `num_slots` tokens; `num_reused` counts the prompt tokens
+    that the cache had when it first ran.
     """
 
     def __init__(
@@ -26,6 +27,7 @@ class Sequence:
         self.prompt_length = len(self.tokens)
         self.row = -1
         self.num_cached = 0
+        self.num_slots = 0
         self.num_reused: int | None = None
         self.is_aborted = False
         self.seed = secrets.randbits(64) if params.seed is None else params.seed

@@ -80,8 +80,8 @@ class _BatchView:
         seen_BL = first_B[:, None] + np.arange(num_seen_B.max())
         self._hidden_BL = None if num_seen_B.min() == num_seen_B.max() else seen_BL > positions_B[:, None]
         self.new_slots_B = self._tensor(self._slots(group, rows_B[:, None], positions_B[:, None]))
-        # What lies behind a row's end is masked; any slot will do.
-        self.slots_N = self._tensor(self._slots(group, rows_B[:, None], np.minimum(seen_BL, positions_B[:, None])))
+        # What lies behind a row's end is masked; whatever slot its table has there will do.
+        self.slots_N = self._tensor(self._slots(group, rows_B[:, None], seen_BL))
         self._mask_B11L: Tensor | None = None
 
     @staticmethod
