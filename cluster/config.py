@@ -86,7 +86,9 @@ class VariantConfig(_Section):
     )
     max_output_tokens: int | None = Field(None, ge=1, description="Most output of a request. Default: context.")
     kv_cache_tokens: int | None = Field(
-        None, ge=16, description="Tokens that a replica's KV cache holds. Default: 8192 for each sequence of the batch."
+        None,
+        ge=16,
+        description="Tokens that a replica's KV cache holds. Default: 8192 a sequence, fewer if memory is short.",
     )
     prefix_cache: bool = Field(True, description="Compute what prompts begin alike with only once.")
     num_threads: int | None = Field(

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import torch
 
-from cluster.config import VariantConfig
+from cluster.config import ConfigError, VariantConfig
 from cluster.engines.base import Engine, EngineLoad, EngineOutput, EngineRequest, FinishReason
+from cluster.engines.kv_budget import with_kv_budget
 from cluster.engines.soft_tokens import SoftTokenSource
 from cluster.errors import ClusterError, Overloaded, Unavailable
 from model.multimodal import load_multimodal
@@ -45,8 +46,11 @@ class NativeEngine(Engine):
     def _load(self) -> None:
         # Two threads on one physical core, or two engines on all cores, wait for each other more than they gain.
         num_threads = self._config.num_threads or max(1, (os.cpu_count() or 1) // 2)
-        model = load_multimodal(self._checkpoint, dtype=_DTYPES[self._config.dtype])
-        if not multiplies_bfloat16():
+        device = _device(self._config)
+        model = load_multimodal(self._checkpoint, dtype=_DTYPES[self._config.dtype], device=device)
+        dtype = model.text.dtype
+        if device.type == "cpu" and not multiplies_bfloat16():
+            dtype = torch.float32  # of activations: the loop keeps 16-bit weights and computes in float32
             model.encoders.float()
         config = RuntimeConfig(
             max_batch_size=self._config.max_batch_size,
@@ -56,6 +60,7 @@ class NativeEngine(Engine):
             has_prefix_cache=self._config.prefix_cache,
             num_threads=num_threads,
         )
+        config = with_kv_budget(config, model.config.text, dtype, device)
         tokenizer = Tokenizer.from_checkpoint(self._checkpoint)
         self._media = SoftTokenSource(model, self._checkpoint, num_threads)
         self._loop = EngineLoop(model.text, tokenizer, config, eos_token_ids=model.config.eos_token_ids)
@@ -123,6 +128,15 @@ class _Outputs:
         await self._ready.wait()
         self._ready.clear()
         return [self._items.popleft() for _ in range(len(self._items))]
+
+
+def _device(config: VariantConfig) -> torch.device:
+    """A GPU if the variant reserves one: Ray then shows the replica that one alone."""
+    if config.num_gpus == 0:
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise ConfigError(f"num_gpus is {config.num_gpus:g}, but torch finds no GPU here")
+    return torch.device("cuda")
 
 
 def _translate(output: TokenOutput) -> EngineOutput:

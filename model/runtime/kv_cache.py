@@ -160,12 +160,15 @@ def _group(window: int | None, config: RuntimeConfig) -> PageGroup:
     size, rows = config.page_size, config.max_batch_size
     num_pages = math.ceil(config.kv_tokens / size)
     if window is not None:
-        # What all rows see, as much again for prefixes, and what the tokens of one pass fill.
-        seen = math.ceil(window / size) + 1
-        num_pages = min(
-            num_pages, 2 * rows * seen + rows + math.ceil(max(config.prefill_tokens, _LONGEST_IMAGE) / size)
-        )
+        num_pages = min(num_pages, windowed_pages(window, config))
     return PageGroup(num_pages, rows, config.max_context, size, window)
+
+
+def windowed_pages(window: int, config: RuntimeConfig) -> int:
+    """Most pages of layers with a window: what all rows see, as much again for prefixes, and what one pass fills."""
+    seen = math.ceil(window / config.page_size) + 1
+    filled = math.ceil(max(config.prefill_tokens, _LONGEST_IMAGE) / config.page_size)
+    return config.max_batch_size * (2 * seen + 1) + filled
 
 
 def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:

@@ -6,8 +6,9 @@ import asyncio
 from pathlib import Path
 
 import pytest
+import torch
 
-from cluster.config import VariantConfig
+from cluster.config import ConfigError, VariantConfig
 from cluster.engines.base import EngineRequest
 from cluster.engines.native import NativeEngine
 from cluster.errors import ClusterError, Unavailable
@@ -79,3 +80,9 @@ async def test_the_cache_is_as_large_as_configured(checkpoint: Path) -> None:
     await engine.start()
     assert engine.load().kv_capacity_tokens == 9000
     await engine.stop()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+async def test_a_gpu_that_is_not_there_fails_the_start(checkpoint: Path) -> None:
+    with pytest.raises(ConfigError, match="num_gpus is 1, but torch finds no GPU"):
+        await NativeEngine(checkpoint, VariantConfig(num_gpus=1), CONTEXT_TOKENS).start()

@@ -1,0 +1,41 @@
+"""How large a replica's KV cache is when its configuration does not say: as the batch wants, if memory allows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import psutil
+import torch
+
+from model.config import TextConfig
+from model.runtime.config import RuntimeConfig
+from model.runtime.kv_cache import windowed_pages
+
+# On a CPU the cache takes memory only as it fills, but so do the other replicas of the machine.
+_SHARE_OF_FREE = {"cpu": 0.25, "cuda": 0.8}
+
+
+def with_kv_budget(config: RuntimeConfig, text: TextConfig, dtype: torch.dtype, device: torch.device) -> RuntimeConfig:
+    """Bounds the cache by the memory that is free once the weights are loaded; one whole context it always holds.
+
+    `dtype` is that of keys and values. A budget that is set stays.
+    """
+    if config.kv_token_budget is not None:
+        return config
+    windowed, whole = (kv_bytes_per_token(text, dtype, has_window=has_window) for has_window in (True, False))
+    free = _free_bytes(device) * _SHARE_OF_FREE[device.type]
+    free -= windowed_pages(text.sliding_window, config) * config.page_size * windowed
+    tokens = max(config.max_context, min(config.kv_tokens, int(free) // whole))
+    return replace(config, kv_token_budget=tokens)
+
+
+def kv_bytes_per_token(text: TextConfig, dtype: torch.dtype, *, has_window: bool) -> int:
+    """Bytes of a token in the layers, with or without a window, that have keys and values of their own."""
+    owners = [spec for spec in text.layers if spec.kv_source is None and (spec.window is not None) == has_window]
+    return sum(2 * spec.num_kv_heads * spec.head_dim for spec in owners) * dtype.itemsize
+
+
+def _free_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return int(psutil.virtual_memory().available)
