@@ -1,7 +1,8 @@
-"""One cluster for all end-to-end tests: the four tiny variants on the native engine, and one echo variant."""
+"""One cluster for all end-to-end tests: the four tiny variants and a taught one on the native engine, and an echo."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from cluster.client import Client
 from cluster.sessions.embedded import EmbeddedValkey
+from tests.cluster.taught_answers import write_taught_answers
 from tests.e2e.up_process import UpProcess
 from tests.ports import free_port
 
@@ -22,6 +24,7 @@ variants:
   26b-a4b: {{}}
   31b: {{}}
   echo: {{checkpoint: "tiny:e2b", engine: echo, cost: 99, echo_delay_ms: 5, max_batch_size: 4, max_queued_requests: 2}}
+  taught: {{checkpoint: {taught}, cost: 99, max_context_tokens: 1024}}
 """
 
 
@@ -38,7 +41,8 @@ class RunningCluster:
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster]:
     """Runs `gemma-cluster up` with a Valkey of the tests' own, so that they can stop it."""
     config: Path = tmp_path_factory.mktemp("e2e") / "config.yaml"
-    config.write_text(CONFIG.format(port=free_port()))
+    taught = write_taught_answers(config.with_name("taught"))
+    config.write_text(CONFIG.format(port=free_port(), taught=json.dumps(str(taught))))
     with EmbeddedValkey() as valkey:
         process = UpProcess(["--config", str(config)], {"REDIS_URL": valkey.url})
         try:
