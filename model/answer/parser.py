@@ -15,8 +15,8 @@ from model.tokenizer import Tokenizer
 class AnswerParser:
     """Reads one answer. Never fails: whatever the ids are, their text comes out, and in time proportional to it.
 
-    A channel is a thought. A channel or a call that another region interrupts is over; ends of what has not begun, and
-    control tokens without a meaning in an answer, are left out.
+    A channel is a thought. It is over where a call or another channel begins, a call at any control token but a quote.
+    Ends of what has not begun, and control tokens without a meaning in an answer, are left out.
     """
 
     def __init__(self, tokenizer: Tokenizer, prompt: Sequence[int] = ()) -> None:

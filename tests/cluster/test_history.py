@@ -6,12 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cluster.client import function_results, text_content
+from cluster.codec.contents import check_content
 from cluster.codec.structs import plain
+from cluster.codec.violations import Violations
 from cluster.prompt import PromptBuilder
 from cluster.variants.parts import PartWriter
 from model.answer import AnswerReader, FunctionCall, Pieces, Thought
 from model.tiny import ensure_tiny
 from model.tokenizer import Tokenizer
+from protos.gemmacluster.v1.content_pb2 import Content
 
 TINY = ensure_tiny("e2b")
 BUILDER, TOKENIZER = PromptBuilder(TINY), Tokenizer.from_checkpoint(TINY)
@@ -50,3 +53,28 @@ def test_calls_go_back_as_the_tokens_they_were(thought: str, said: list[Function
     results = function_results(*((part.function_call, {"x": 1}) for part in content.parts if not part.thought))
     again = BUILDER.build([USER, content, results], thinking=True).token_ids
     assert again[: len(before) + len(generated)] == before + generated
+
+
+spellings = st.sampled_from(
+    ["<|tool_call>call:f{", "}<tool_call|>", "<|channel>thought\n", "<channel|>", "a:", "[1,", "{b:", "]", "}", '<|"|>']
+)
+ids = st.lists(st.integers(0, TOKENIZER.vocab_size - 1) | spellings, max_size=30)
+numbers = st.sampled_from(["1e999", "-0", "1e308", "9" * 310, "NaN", '"\\ud800"', '"\\u0000"'])
+
+
+@settings(max_examples=300, deadline=None)
+@given(drawn=ids, number=numbers)
+def test_any_answer_is_good_as_history(drawn: list[int | str], number: str) -> None:
+    drawn = [*drawn, f"<|tool_call>call:f{{n:{number}}}<tool_call|>"]
+    reader = AnswerReader(TOKENIZER)
+    for item in drawn:
+        pieces = reader.push(TOKENIZER.encode(item) if isinstance(item, str) else [item])
+        _check(PartWriter("r").content(pieces))
+    _check(PartWriter("r").content(reader.finish()))
+
+
+def _check(content: Content) -> None:
+    violations = Violations()
+    check_content(content, "contents[0]", violations)
+    violations.raise_any()
+    assert BUILDER.build([USER, Content.FromString(content.SerializeToString()), USER]).token_ids
