@@ -100,6 +100,13 @@ class VariantConfig(_Section):
         "auto",
         description="Weights in memory; auto: as stored. A CPU without bfloat16 instructions computes in float32.",
     )
+    weights: Literal["auto", "int8", "int4"] = Field(
+        "auto", description="Quantise the decoder at load. Default: as the checkpoint stores it, float or quantised."
+    )
+    weight_group_size: Literal[32, 64, 128, 256] = Field(64, description="Weights that share an int4 scale.")
+    memory_map_tables: bool = Field(
+        True, description="Leave embedding tables in their file and read the rows of tokens in use (CPU)."
+    )
     cost: float | None = Field(None, ge=0, description="Units per 1,000 tokens. Default: active parameters, billions.")
     echo_delay_ms: float = Field(0, ge=0, description="Echo engine only: milliseconds between tokens.")
 

@@ -15,6 +15,8 @@ from safetensors import SafetensorError, safe_open
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from model.file_table import FileTable
+
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 
@@ -64,6 +66,12 @@ class Checkpoint:
         """The tensor, on the CPU, backed by the mapped file until it is copied."""
         tensor: Tensor = self._open(self.file_of[name]).get_tensor(name)
         return tensor
+
+    def table(self, name: str) -> FileTable:
+        """A two-dimensional tensor that stays in its file, which it keeps open for itself."""
+        from model.file_table import FileTable  # not at the top: it imports torch
+
+        return FileTable(self.file_of[name], name)
 
     def close(self) -> None:
         """Unmap every file."""

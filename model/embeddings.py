@@ -9,9 +9,10 @@ from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from model.config import TextConfig
+from model.file_table import FileTable
 from model.layers import Layer, Linear, RMSNorm, noise, scalar
 
 
@@ -24,14 +25,32 @@ def _rounded(scale: float, dtype: torch.dtype) -> float:
 class ScaledEmbedding(Layer):
     """An embedding table whose rows come out multiplied by sqrt of their width (or of `scale_dim`)."""
 
-    def __init__(self, num_rows: int, dim: int, scale_dim: int | None = None) -> None:
+    def __init__(self, num_rows: int, dim: int, scale_dim: int | None = None, *, is_head: bool = False) -> None:
         super().__init__()
+        self.is_head = is_head
         self.weight = noise(num_rows, dim)
         self._scale: float = (scale_dim or dim) ** 0.5
+        self._table: FileTable | None = None
+        self._dtype: torch.dtype | None = None
+
+    def stay_in_file(self, table: FileTable, dtype: torch.dtype) -> None:
+        """Look rows up in a file, and give them out in this type. The weight becomes a map of that file."""
+        self.weight = nn.Parameter(table.tensor(), requires_grad=False)
+        self._table, self._dtype = table, dtype
+
+    def scale_in(self, dtype: torch.dtype) -> Tensor:
+        """What rows are multiplied by in a model of this type."""
+        return scalar(_rounded(self._scale, dtype))
 
     def forward(self, tokens_T: Tensor) -> Tensor:
         """Token ids [T] -> [T, dim]."""
-        return F.embedding(tokens_T, self.weight) * scalar(_rounded(self._scale, self.weight.dtype))
+        dtype = self._dtype or self.weight.dtype
+        rows_TD = F.embedding(tokens_T, self.weight) if self._table is None else self._table.rows(tokens_T)
+        return rows_TD.to(dtype) * self.scale_in(dtype)
+
+    def project(self, x_ND: Tensor) -> Tensor:
+        """The table as a tied head: [N, dim] -> [N, rows]."""
+        return F.linear(x_ND, self.weight)
 
 
 class PerLayerEmbedding(Layer):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -11,7 +10,9 @@ from model.config import ModelConfig
 from model.encoder_weights import AUDIO_NAMES, VISION_NAMES, encoder_weight_map
 from model.encoders import Encoders
 from model.layers import Layer
+from model.quantization.scheme import Quantization
 from model.transformer import Transformer
+from model.weight_filler import Progress
 from model.weight_map import Pieces, weight_map
 from model.weights import load_module
 
@@ -49,12 +50,27 @@ def load_multimodal(
     *,
     dtype: torch.dtype | None = None,
     device: torch.device | str = "cpu",
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
+    quantization: Quantization | None = None,
+    maps_tables: bool = True,
 ) -> GemmaModel:
-    """Text decoder and encoders of a Hugging Face checkpoint folder; see `model.weights.load_model`."""
-    return load_module(path, _build, has_encoders=True, dtype=dtype, device=device, progress=progress)
+    """Text decoder and encoders of a Hugging Face checkpoint folder; see `model.weights.load_model`.
+
+    Encoders are never quantised.
+    """
+    return load_module(
+        path,
+        build_multimodal,
+        has_encoders=True,
+        dtype=dtype,
+        device=device,
+        progress=progress,
+        quantization=quantization,
+        maps_tables=maps_tables,
+    )
 
 
-def _build(config: ModelConfig, prefix: str) -> tuple[GemmaModel, dict[str, Pieces]]:
+def build_multimodal(config: ModelConfig, prefix: str) -> tuple[GemmaModel, dict[str, Pieces]]:
+    """The model, to be filled, and its weight map; `prefix` is that of the text decoder's names."""
     model = GemmaModel(config)
     return model, model.weight_map(prefix)

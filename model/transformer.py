@@ -7,7 +7,6 @@ V vocabulary, P per-layer size.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.attention import KVCache
@@ -25,7 +24,7 @@ class Transformer(Layer):
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
         self.config = config
-        self.embedding = ScaledEmbedding(config.vocab_size, config.hidden_size)
+        self.embedding = ScaledEmbedding(config.vocab_size, config.hidden_size, is_head=config.has_tied_embeddings)
         self.per_layer_embedding = PerLayerEmbedding(config) if config.per_layer_size else None
         self.blocks = nn.ModuleList(Block(config, spec) for spec in config.layers)
         self.final_norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
@@ -73,7 +72,7 @@ class Transformer(Layer):
         return inputs
 
     def _logits(self, x_ND: Tensor) -> Tensor:
-        x_ND = self.final_norm(x_ND)
-        logits_NV = (F.linear(x_ND, self.embedding.weight) if self.head is None else self.head(x_ND)).float()
+        project = self.embedding.project if self.head is None else self.head
+        logits_NV: Tensor = project(self.final_norm(x_ND)).float()
         cap = self.config.final_logit_softcap
         return logits_NV if cap is None else (logits_NV / scalar(cap)).tanh_().mul_(scalar(cap))

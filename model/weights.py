@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from model.checkpoint import SINGLE_FILE, Checkpoint, CheckpointError
 from model.config import ModelConfig, TextConfig
+from model.quantization.scheme import Quantization, StoredQuantization
+from model.quantization.stored import StoredWeights
+from model.quantization.swap import quantize_modules
 from model.transformer import Transformer
-from model.weight_map import HEAD, Piece, Pieces, num_active_parameters, num_parameters, weight_map
+from model.weight_filler import DTYPES, Progress, WeightFiller, view_of
+from model.weight_map import HEAD, Pieces, num_active_parameters, num_parameters, weight_map
 
 __all__ = [
     "hf_tensors",
@@ -27,7 +30,6 @@ __all__ = [
     "weight_map",
 ]
 
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # Where the text decoder sits: in a multimodal model, a text model, or either saved without its head.
 _PREFIXES = ("model.language_model.", "model.", "language_model.", "")
 _ENCODERS = tuple(
@@ -46,15 +48,28 @@ def load_model(
     *,
     dtype: torch.dtype | None = None,
     device: torch.device | str = "cpu",
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
+    quantization: Quantization | None = None,
+    maps_tables: bool = True,
 ) -> Transformer:
     """The text decoder of a Hugging Face checkpoint folder, in eval mode and without gradients.
 
     `dtype` None is the config's. `progress` gets (bytes loaded, bytes in all) after each weight. Weights are
-    copied one by one from the mapped files, so no second copy of the model is ever in memory.
+    copied one by one from the mapped files, so no second copy of the model is ever in memory. With `quantization`
+    they are quantised on the way, on the CPU alone; a checkpoint stored quantised is read as it is. With
+    `maps_tables` embedding tables that are looked up only stay in their file, as the tied head does if it is stored
+    in the model's type; without it they are quantised too.
     CheckpointError if a file is missing or broken, or if a weight is missing, unknown or of the wrong shape.
     """
-    return load_module(path, _build_text, dtype=dtype, device=device, progress=progress)
+    return load_module(
+        path,
+        _build_text,
+        dtype=dtype,
+        device=device,
+        progress=progress,
+        quantization=quantization,
+        maps_tables=maps_tables,
+    )
 
 
 def _build_text(config: ModelConfig, prefix: str) -> tuple[Transformer, dict[str, Pieces]]:
@@ -68,30 +83,50 @@ def load_module(
     has_encoders: bool = False,
     dtype: torch.dtype | None = None,
     device: torch.device | str = "cpu",
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
+    quantization: Quantization | None = None,
+    maps_tables: bool = True,
 ) -> ModuleT:
     """As load_model, for the module and weight map that `build(config, prefix of the text weights)` returns.
 
     It runs under the "meta" device. Unless the module `has_encoders`, their weights are skipped.
     """
     config = ModelConfig.from_checkpoint(path)
-    dtype = dtype or _dtype(config.dtype)
+    stored = StoredQuantization.of_checkpoint(path)
+    scheme = _scheme(path, stored, quantization)
+    dtype, device = dtype or _dtype(config.dtype), torch.device(device)
+    if scheme is not None and device.type != "cpu":
+        raise CheckpointError(f"quantised weights run on the CPU, not on {device}")
     checkpoint = Checkpoint(path)
     try:
-        prefix = _find_prefix(checkpoint)
+        prefix = "" if stored is not None else _find_prefix(checkpoint)
         with torch.device("meta"):
             model, weights = build(config, prefix)
-        _check(checkpoint, weights, _ignored(config.text, prefix) + (() if has_encoders else _ENCODERS))
-        _fill(model, checkpoint, weights, dtype, torch.device(device), progress or (lambda _done, _total: None))
+            has_tables = stored is not None or not maps_tables
+            quantized = (
+                {} if scheme is None else quantize_modules(model, scheme, dtype, has_quantized_tables=has_tables)
+            )
+        filler = WeightFiller(model, checkpoint, dtype, device, progress, maps_tables=maps_tables)
+        if stored is not None:
+            filler.fill_stored(StoredWeights(checkpoint, stored, "" if has_encoders else "text.", dtype))
+        else:
+            _check(checkpoint, weights, _ignored(config.text, prefix) + (() if has_encoders else _ENCODERS))
+            filler.fill(weights, quantized)
     finally:
         checkpoint.close()
     return model.eval().requires_grad_(False)
 
 
+def _scheme(path: Path, stored: StoredQuantization | None, wanted: Quantization | None) -> Quantization | None:
+    if stored is None or wanted in (None, stored.scheme):
+        return wanted if stored is None else stored.scheme
+    raise CheckpointError(f"{path} is stored as {stored.scheme.name}, which cannot become {wanted.name}")
+
+
 def _dtype(name: str) -> torch.dtype:
-    if name not in _DTYPES:
-        raise CheckpointError(f"dtype {name!r} of the config is not supported, only {sorted(_DTYPES)}")
-    return _DTYPES[name]
+    if name not in DTYPES:
+        raise CheckpointError(f"dtype {name!r} of the config is not supported, only {sorted(DTYPES)}")
+    return DTYPES[name]
 
 
 def _find_prefix(checkpoint: Checkpoint) -> str:
@@ -140,47 +175,6 @@ def _report(title: str, names: list[str]) -> str:
     return f"{len(names)} {title}: {', '.join(names[:_MAX_NAMED])}{more}"
 
 
-@torch.no_grad()
-def _fill(
-    model: nn.Module,
-    checkpoint: Checkpoint,
-    weights: Mapping[str, Pieces],
-    dtype: torch.dtype,
-    device: torch.device,
-    progress: Callable[[int, int], None],
-) -> None:
-    ours = model.state_dict()
-    total, done = sum(tensor.numel() for tensor in ours.values()) * dtype.itemsize, 0
-    for name, pieces in weights.items():
-        tensor = torch.empty(ours[name].shape, dtype=dtype, device=device)
-        for piece in pieces:
-            _view(tensor, piece).copy_(_read(checkpoint, piece.name))
-        _assign(model, name, tensor)
-        done += tensor.nbytes
-        progress(done, total)
-
-
-def _read(checkpoint: Checkpoint, name: str) -> Tensor:
-    try:
-        tensor = checkpoint.tensor(name)
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{name} cannot be read: {error}") from error
-    if tensor.dtype not in _DTYPES.values():
-        raise CheckpointError(f"{name} is stored as {tensor.dtype}, expected one of {sorted(_DTYPES)}")
-    return tensor
-
-
-def _view(tensor: Tensor, piece: Piece) -> Tensor:
-    return tensor if piece.rows is None else tensor[piece.rows]
-
-
-def _assign(model: nn.Module, name: str, tensor: Tensor) -> None:
-    owner_name, _, leaf = name.rpartition(".")
-    owner = model.get_submodule(owner_name)
-    is_buffer = leaf in dict(owner.named_buffers(recurse=False))
-    setattr(owner, leaf, tensor if is_buffer else nn.Parameter(tensor, requires_grad=False))
-
-
 def hf_tensors(model: Transformer, prefix: str) -> dict[str, Tensor]:
     """The model's weights under their Hugging Face names, fused ones split; views where possible.
 
@@ -190,7 +184,7 @@ def hf_tensors(model: Transformer, prefix: str) -> dict[str, Tensor]:
     tensors = {}
     for name, pieces in weight_map(model.config, prefix).items():
         for piece in pieces:
-            view = _view(ours[name], piece)
+            view = view_of(ours[name], piece)
             tensors[piece.name] = view if view.shape == piece.shape else _single_row(view, name)
     return tensors
 

@@ -17,6 +17,7 @@ from cluster.engines.kv_budget import with_kv_budget
 from cluster.engines.soft_tokens import SoftTokenSource
 from cluster.errors import ClusterError, Overloaded, Unavailable
 from model.multimodal import load_multimodal
+from model.quantization.scheme import Quantization
 from model.runtime.config import RuntimeConfig
 from model.runtime.half_weights import multiplies_bfloat16
 from model.runtime.loop import EngineLoop
@@ -47,7 +48,13 @@ class NativeEngine(Engine):
         # Two threads on one physical core, or two engines on all cores, wait for each other more than they gain.
         num_threads = self._config.num_threads or max(1, (os.cpu_count() or 1) // 2)
         device = _device(self._config)
-        model = load_multimodal(self._checkpoint, dtype=_DTYPES[self._config.dtype], device=device)
+        model = load_multimodal(
+            self._checkpoint,
+            dtype=_DTYPES[self._config.dtype],
+            device=device,
+            quantization=_quantization(self._config),
+            maps_tables=self._config.memory_map_tables,
+        )
         dtype = model.text.dtype
         if device.type == "cpu" and not multiplies_bfloat16():
             dtype = torch.float32  # of activations: the loop keeps 16-bit weights and computes in float32
@@ -107,6 +114,12 @@ class NativeEngine(Engine):
         if self._loop is None:
             raise Unavailable("the engine is still loading")
         return self._loop
+
+
+def _quantization(config: VariantConfig) -> Quantization | None:
+    if config.weights == "auto":
+        return None
+    return Quantization({"int8": 8, "int4": 4}[config.weights], config.weight_group_size)
 
 
 class _Outputs:

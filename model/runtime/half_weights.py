@@ -10,6 +10,7 @@ from model.half_experts import HalfExperts
 from model.half_linear import HalfLinear
 from model.layers import Linear
 from model.moe import Experts
+from model.quantization.swap import QuantizedTensor
 from model.transformer import Transformer
 
 logger = logging.getLogger(__name__)
@@ -33,10 +34,12 @@ def store_half(model: Transformer, smallest: int = _SMALLEST) -> None:
     """
     layers = {name: module for name, module in model.named_modules() if isinstance(module, Linear | Experts)}
     weights = [weight for module in layers.values() for weight in module.parameters(recurse=False) if weight.dim() > 1]
-    if not all(HalfLinear.can_hold(weight) for weight in [model.embedding.weight, *weights]):
+    # A quantised embedding has its own kernel.
+    tables = [model.embedding.weight] if isinstance(model.embedding, ScaledEmbedding) else []
+    if not all(HalfLinear.can_hold(weight) for weight in tables + weights):
         return
     logger.info("no bfloat16 arithmetic on this CPU: 16-bit weights are computed with in float32")
-    if model.head is None:
+    if model.head is None and tables:
         model.head = HalfLinear(model.embedding.weight)
     for name, module in layers.items():
         owner, _, leaf = name.rpartition(".")
@@ -58,7 +61,7 @@ def _half(module: Linear | Experts) -> HalfLinear | HalfExperts:
 
 def _widen(model: nn.Module) -> None:
     for module in model.modules():
-        if not isinstance(module, ScaledEmbedding):
+        if not isinstance(module, ScaledEmbedding | QuantizedTensor):
             for name, weight in list(module.named_parameters(recurse=False)):
                 setattr(module, name, nn.Parameter(weight.detach().float(), requires_grad=weight.requires_grad))
             for name, buffer in list(module.named_buffers(recurse=False)):

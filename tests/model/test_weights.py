@@ -156,7 +156,7 @@ def test_a_quantized_weight_is_an_error_that_names_it(make_checkpoint: MakeCheck
 def test_weights_are_held_in_the_type_of_the_config_or_of_the_caller(make_checkpoint: MakeCheckpoint) -> None:
     path = make_checkpoint("e2b", 0)
     assert {t.dtype for t in load_model(path).state_dict().values()} == {torch.float32}
-    half = load_model(path, dtype=torch.bfloat16).state_dict()
+    half = load_model(path, dtype=torch.bfloat16, maps_tables=False).state_dict()
     assert {t.dtype for t in half.values()} == {torch.bfloat16}
 
 

@@ -1,0 +1,48 @@
+"""What a quantised weight format must do; the two are int4.py and int8.py.
+
+Shapes: M rows of x, O and I output and input size, T rows of the weight looked up.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+
+
+class Packed(NamedTuple):
+    """A quantised [O, I] weight: its numbers as the kernel reads them, and their scales."""
+
+    numbers: Tensor
+    scales: Tensor
+
+
+class Format(Protocol):
+    """Quantises float weights, multiplies by quantised ones, and gives them back as float32."""
+
+    # Up to this many rows the kernel that reads quantised weights is faster than turning them into floats first.
+    few_rows: int
+
+    def fits(self, out_size: int, in_size: int) -> bool:
+        """Can the kernel take a weight of this size? Others stay whole."""
+        ...
+
+    def empty(self, out_size: int, in_size: int) -> Packed:
+        """Uninitialised, on torch's default device."""
+        ...
+
+    def quantize(self, weight_OI: Tensor) -> Packed:
+        """Any float type; its values must be finite."""
+        ...
+
+    def multiply_few(self, x_MI: Tensor, weight: Packed) -> Tensor:
+        """x W^T by the quantised kernel: bfloat16 [M, I] -> bfloat16 [M, O]."""
+        ...
+
+    def tile(self, weight: Packed, start: int, stop: int) -> Tensor:
+        """Rows start..stop of the weight, float32, transposed: [I, stop - start]. They are multiples of 64."""
+        ...
+
+    def rows(self, weight: Packed, index_T: Tensor) -> Tensor:
+        """These rows of the weight, float32 [T, I]."""
+        ...
