@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -13,6 +14,8 @@ from cluster.engines.base import EngineRequest
 from cluster.engines.native import NativeEngine
 from cluster.errors import ClusterError, Unavailable
 from model.checkpoint import CheckpointError
+from model.quantization.scheme import Quantization
+from model.quantization.writer import quantize_checkpoint
 from model.runtime.sampling import SamplingParams
 from tests.cluster.engines.conftest import CONTEXT_TOKENS
 
@@ -73,6 +76,24 @@ async def test_a_repeated_prompt_is_said_to_be_cached_in_every_output(
     first, second = [[output.cached_tokens async for output in engine.generate(request)] for _ in range(2)]
     assert (first, second) == ([0] * 3, [expected] * 3)
     await engine.stop()
+
+
+@pytest.mark.parametrize("weights", ["int8", "int4"])
+async def test_quantised_weights_answer_as_they_do_when_stored(
+    checkpoint: Path, tmp_path: Path, weights: Literal["int8", "int4"]
+) -> None:
+    scheme = Quantization(int(weights.removeprefix("int")), 32)
+    quantize_checkpoint(checkpoint, tmp_path / "stored", scheme)
+    at_load = VariantConfig(num_threads=1, weights=weights, weight_group_size=32, memory_map_tables=False)
+    answers = []
+    for path, config in ((checkpoint, at_load), (tmp_path / "stored", CONFIG)):
+        engine = NativeEngine(path, config, CONTEXT_TOKENS)
+        await engine.start()
+        request = EngineRequest("r", list(range(300, 340)), SamplingParams(max_tokens=20, temperature=0))
+        answers.append([output.pieces async for output in engine.generate(request)])
+        await engine.stop()
+    assert answers[0] == answers[1]
+    assert answers[0]
 
 
 async def test_the_cache_is_as_large_as_configured(checkpoint: Path) -> None:
