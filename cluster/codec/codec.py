@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Collection, Sequence
 
 from cluster.codec.contents import check_contents, check_system_instruction, role_of
+from cluster.codec.response_format import check_response_format
 from cluster.codec.sampling import parse_sampling
 from cluster.codec.tools import check_tools
 from cluster.codec.violations import Violations, listed, shown
@@ -51,6 +52,7 @@ class Codec:
         _check_system(request, violations)
         sampling = parse_sampling(request.generation_config, violations)
         check_tools(request.tools, violations)
+        check_response_format(request.generation_config.response_format, bool(request.tools), violations)
         media = await _check_conversation(request, violations)
         violations.raise_any()
         _refuse_references(request.contents)

@@ -38,7 +38,8 @@ def parse_sampling(config: GenerationConfig, violations: Violations) -> Sampling
     stop, logit_bias = tuple(config.stop_sequences), dict(config.logit_bias)
     _check_stops(stop, violations)
     _check_bias(logit_bias, violations)
-    return SamplingOverrides(stop=stop, logit_bias=logit_bias, **asked)
+    response_format = config.response_format if config.response_format.WhichOneof("format") else None
+    return SamplingOverrides(stop=stop, logit_bias=logit_bias, response_format=response_format, **asked)
 
 
 def _check_stops(stops: tuple[str, ...], violations: Violations) -> None:

@@ -13,9 +13,11 @@ import torch
 
 from cluster.config import ConfigError, VariantConfig
 from cluster.engines.base import Engine, EngineLoad, EngineOutput, EngineRequest, FinishReason
+from cluster.engines.constraints import ConstraintSource, refusal
 from cluster.engines.kv_budget import with_kv_budget
 from cluster.engines.soft_tokens import SoftTokenSource
 from cluster.errors import ClusterError, Overloaded, Unavailable
+from model.constraint import ConstraintCompiler, ConstraintError
 from model.multimodal import load_multimodal
 from model.quantization.scheme import Quantization
 from model.runtime.config import RuntimeConfig
@@ -38,6 +40,7 @@ class NativeEngine(Engine):
         self._context_tokens = context_tokens
         self._loop: EngineLoop | None = None
         self._media: SoftTokenSource | None = None
+        self._constraints: ConstraintSource | None = None
         self._numbers = itertools.count()
 
     async def start(self) -> None:
@@ -70,17 +73,21 @@ class NativeEngine(Engine):
         config = with_kv_budget(config, model.config.text, dtype, device)
         tokenizer = Tokenizer.from_checkpoint(self._checkpoint)
         self._media = SoftTokenSource(model, self._checkpoint, num_threads)
-        self._loop = EngineLoop(model.text, tokenizer, config, eos_token_ids=model.config.eos_token_ids)
+        ends = model.config.eos_token_ids
+        self._constraints = ConstraintSource(ConstraintCompiler(tokenizer, model.config.text.vocab_size, ends))
+        self._loop = EngineLoop(model.text, tokenizer, config, eos_token_ids=ends)
 
     async def generate(self, request: EngineRequest) -> AsyncGenerator[EngineOutput, None]:
         """Streams what the engine thread makes; closing it aborts the request."""
-        loop, media, outputs = self._started(), None, _Outputs()
+        loop, media, constraint, outputs = self._started(), None, None, _Outputs()
+        if self._constraints is not None:
+            constraint = await self._constraints.constraint(request)
         if self._media is not None:
             media = await self._media.prompt_media(request)
         # Callers may retry with the same request_id while the first try still ends.
         key = f"{request.request_id}#{next(self._numbers)}"
         try:
-            loop.submit(key, request.prompt_token_ids, request.sampling, outputs.put, media)
+            loop.submit(key, request.prompt_token_ids, request.sampling, outputs.put, media, constraint)
         except QueueFullError as error:
             raise Overloaded(str(error)) from error
         except RuntimeError as error:
@@ -90,7 +97,7 @@ class NativeEngine(Engine):
             while not is_finished:
                 for output in await outputs.take():
                     is_finished = output.finish_reason is not None
-                    yield _translate(output)
+                    yield _translate(output, request)
         finally:
             if not is_finished:
                 loop.abort(key)
@@ -107,6 +114,8 @@ class NativeEngine(Engine):
     async def stop(self) -> None:
         if self._media is not None:
             self._media.close()
+        if self._constraints is not None:
+            self._constraints.close()
         if self._loop is not None:
             await asyncio.to_thread(self._loop.stop)
 
@@ -152,7 +161,9 @@ def _device(config: VariantConfig) -> torch.device:
     return torch.device("cuda")
 
 
-def _translate(output: TokenOutput) -> EngineOutput:
+def _translate(output: TokenOutput, request: EngineRequest) -> EngineOutput:
+    if isinstance(output.error, ConstraintError):
+        raise refusal(request.sampling.response_format, output.error) from output.error
     if output.error is not None:
         raise ClusterError(f"the engine failed on this request: {output.error}") from output.error
     if output.finish_reason == "abort":

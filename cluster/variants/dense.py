@@ -16,13 +16,12 @@ from cluster.engines.base import Engine, EngineMedium, EngineRequest
 from cluster.engines.build import build_engine
 from cluster.errors import ClusterError
 from cluster.variants.packing import ChunkPacker, Pacer, ready_outputs
-from model.runtime.sampling import SamplingParams
+from cluster.variants.sampling import sampling_params
 from protos.gemmacluster.internal.v1.replica_pb2 import (
     ReplicaChunk,
     ReplicaLoadReport,
     ReplicaMedia,
     ReplicaRequest,
-    ReplicaSampling,
 )
 
 
@@ -82,28 +81,10 @@ def _make_engine(name: str, config: VariantConfig, checkpoint_name: str) -> Engi
 
 def _engine_request(request: ReplicaRequest) -> EngineRequest:
     media = tuple(map(engine_medium, request.media))
-    return EngineRequest(request.request_id, list(request.prompt_token_ids), engine_sampling(request.sampling), media)
+    return EngineRequest(request.request_id, list(request.prompt_token_ids), sampling_params(request.sampling), media)
 
 
 def engine_medium(medium: ReplicaMedia) -> EngineMedium:
     """As engines take it."""
     most = medium.max_soft_tokens if medium.HasField("max_soft_tokens") else None
     return EngineMedium(medium.mime_type, medium.data, most)
-
-
-def engine_sampling(sampling: ReplicaSampling) -> SamplingParams:
-    """As engines take it."""
-    return SamplingParams(
-        max_tokens=sampling.max_tokens,
-        temperature=sampling.temperature,
-        top_k=sampling.top_k or None,
-        top_p=sampling.top_p if sampling.top_p < 1 else None,
-        seed=sampling.seed if sampling.HasField("seed") else None,
-        stop=tuple(sampling.stop),
-        min_p=sampling.min_p,
-        repetition_penalty=sampling.repetition_penalty,
-        presence_penalty=sampling.presence_penalty,
-        frequency_penalty=sampling.frequency_penalty,
-        logit_bias=dict(sampling.logit_bias),
-        logprobs=sampling.logprobs if sampling.HasField("logprobs") else None,
-    )

@@ -13,6 +13,7 @@ from typing import Self
 import torch
 
 from model.config import ModelConfig
+from model.constraint import Constraint
 from model.runtime.answer import Answer
 from model.runtime.config import RuntimeConfig
 from model.runtime.half_weights import multiplies_bfloat16, store_half
@@ -87,13 +88,15 @@ class EngineLoop:
         params: SamplingParams,
         on_output: OnOutput,
         media: PromptMedia | None = None,
+        constraint: Constraint | None = None,
     ) -> None:
-        """Queues a request; its outputs go to `on_output`. `media` fill the placeholders of the prompt.
+        """Queues a request; its outputs go to `on_output`. `media` fill the placeholders of the prompt, `constraint` is
+        its response format, compiled.
 
         ValueError for an empty or too long prompt, unknown token ids or a request id in use; QueueFullError
         if `max_waiting` requests wait; RuntimeError after `stop`.
         """
-        sequence = Sequence(request_id, prompt_token_ids, params, media)
+        sequence = Sequence(request_id, prompt_token_ids, params, media, constraint)
         self._check(sequence)
         answer = Answer(sequence, self._tokenizer, self._eos_ids, self._config.max_context)
         with self._changed:
@@ -230,6 +233,8 @@ class EngineLoop:
     def _accept(self, sequence: Sequence, drawn: Drawn) -> tuple[_Request, TokenOutput]:
         sequence.tokens.append(drawn.token_id)
         request = self._requests[sequence.request_id]
+        if drawn.error is not None:
+            return request, request.answer.fail(drawn.error)
         try:
             output = request.answer.accept(drawn.token_id)
             return request, output if drawn.logprobs is None else replace(output, logprobs=(drawn.logprobs,))

@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Iterable
 
+from model.constraint import Constraint
 from model.runtime.page_keys import PageKeys
 from model.runtime.prompt_media import PromptMedia
 from model.runtime.sampling import SamplingParams
@@ -18,11 +19,17 @@ class Sequence:
     """
 
     def __init__(
-        self, request_id: str, prompt: Iterable[int], params: SamplingParams, media: PromptMedia | None = None
+        self,
+        request_id: str,
+        prompt: Iterable[int],
+        params: SamplingParams,
+        media: PromptMedia | None = None,
+        constraint: Constraint | None = None,
     ) -> None:
         self.request_id = request_id
         self.params = params
         self.media = media
+        self.constraint = constraint
         self.tokens = list(prompt)
         self.prompt_length = len(self.tokens)
         self.row = -1

@@ -19,7 +19,8 @@ from cluster.prompt import PromptBuilder
 from cluster.request import ParsedRequest, SamplingOverrides
 from cluster.router import RoutedVariant, Router
 from cluster.routing import VariantLoad
-from cluster.variants.dense import engine_medium, engine_sampling
+from cluster.variants.dense import engine_medium
+from cluster.variants.sampling import sampling_params
 from protos.gemmacluster.v1.content_pb2 import ROLE_MODEL, ROLE_SYSTEM, Blob, Content, Part
 from tests.cluster.media_samples import image, wav
 
@@ -179,8 +180,8 @@ async def test_what_the_caller_says_is_kept_even_when_it_is_zero(router: Router)
 
 async def test_every_sampling_option_reaches_the_engine(router: Router) -> None:
     neutral = (await router.route(_request())).replica_request(0).sampling
-    assert not engine_sampling(neutral).is_penalised
-    assert engine_sampling(neutral).logprobs is None
+    assert not sampling_params(neutral).is_penalised
+    assert sampling_params(neutral).logprobs is None
     said: dict[str, Any] = {
         "min_p": 0.25,
         "repetition_penalty": 1.5,
@@ -190,7 +191,7 @@ async def test_every_sampling_option_reaches_the_engine(router: Router) -> None:
         "logprobs": 0,
     }
     routed = await router.route(_request(sampling=SamplingOverrides(**said)))
-    sampling = engine_sampling(routed.replica_request(0).sampling)
+    sampling = sampling_params(routed.replica_request(0).sampling)
     assert {name: getattr(sampling, name) for name in said} == said
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from cluster.engines.base import EngineOutput, EngineRequest, FinishReason
 from cluster.engines.echo import EchoEngine
+from cluster.errors import NotSupported
+from model.runtime.response_format import ResponseFormat
 from model.runtime.sampling import SamplingParams
 from model.tokenizer import Tokenizer
 
@@ -40,3 +44,16 @@ async def test_control_tokens_are_left_out(tokenizer: Tokenizer) -> None:
 async def test_a_prompt_of_control_tokens_has_an_empty_answer(tokenizer: Tokenizer) -> None:
     outputs = await _echo(tokenizer, list(tokenizer.special_ids))
     assert [(output.text, output.finish_reason) for output in outputs] == [("", FinishReason.STOP)]
+
+
+@pytest.mark.parametrize("asked", [{"logprobs": 0}, {"response_format": ResponseFormat("json_object")}])
+async def test_what_takes_a_model_is_not_supported_and_named(tokenizer: Tokenizer, asked: dict[str, Any]) -> None:
+    request = EngineRequest("r", tokenizer.encode("a b"), SamplingParams(5, **asked))
+    with pytest.raises(NotSupported, match=f"generation_config.{next(iter(asked))}"):
+        await anext(EchoEngine(tokenizer).generate(request))
+
+
+async def test_other_sampling_changes_nothing(tokenizer: Tokenizer) -> None:
+    sampling = SamplingParams(5, min_p=0.5, presence_penalty=2.0, repetition_penalty=2.0, logit_bias={3: 9.0})
+    outputs = EchoEngine(tokenizer).generate(EngineRequest("r", tokenizer.encode("a b"), sampling))
+    assert "".join([output.text async for output in outputs]) == "a b"
