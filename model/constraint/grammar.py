@@ -10,12 +10,13 @@ from model.constraint.errors import ConstraintError
 from model.runtime.response_format import ResponseFormat
 
 _ANY_OBJECT = '{"type": "object"}'
-# They win over an "x-guidance" in a caller's schema. Blanks are bounded: a model may not go on with them for ever.
+# They win over an "x-guidance" in a caller's schema. Blanks are those of a printer, on one line or indented: a model
+# that may write any number of them can go on for ever.
 _JSON_OPTIONS: Any = {
     "item_separator": ",",
     "key_separator": ":",
     "whitespace_flexible": True,
-    "whitespace_pattern": r"[\x20\x0A\x0D\x09]{0,40}",
+    "whitespace_pattern": r" ?|\n[ \t]{0,32}",
     "coerce_one_of": False,
     "lenient": False,
 }

@@ -64,4 +64,4 @@ async def test_a_format_that_takes_seconds_to_compile_holds_up_no_stream(native:
                 break
     assert (await slow)[0].description.startswith(("takes too long", "is too complex"))
     assert came > 100
-    assert longest < 1
+    assert longest < 1.5

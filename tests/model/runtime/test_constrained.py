@@ -112,7 +112,7 @@ def test_every_finished_answer_has_its_form(variant: str) -> None:
         asked = prompt(tiny.tokenizer, "Tell me")
         formats = [item for item in FORMATS for _ in range(4)]
         params = [SamplingParams(120, seed=seed, response_format=item) for seed, item in enumerate(formats)]
-        free = [SamplingParams(30, seed=seed) for seed in range(6)]
+        free = [SamplingParams(30, seed=100 + seed) for seed in range(6)]
         alone = [item.tokens for item in tiny.answers([asked] * 6, free)]
         mixed = tiny.answers([asked] * (len(params) + 6), [*params[:9], *free, *params[9:]])
         assert [item.tokens for item in mixed[9:15]] == alone
