@@ -14,15 +14,17 @@ Message = dict[str, Any]
 
 
 def to_messages(contents: Iterable[Content], system: Content | None) -> list[Message]:
-    """One message a turn, and one for each function result. Roles other than model and tool are the user's."""
+    """One message a turn, but the results of function calls, and what the model says to them, go into the message of
+    the calls. Roles other than model and tool are the user's.
+    """
     messages: list[Message] = []
     if system is not None:
         messages.append({"role": "system", "content": _text(system.parts)})
     for content in contents:
         if content.role == ROLE_MODEL:
-            messages += _model_messages(content)
+            _add_answer(messages, content)
         elif content.role == ROLE_TOOL:
-            messages += map(_tool_message, content.parts)
+            _add_results(messages, content)
         else:
             messages.append({"role": "user", "content": list(_user_items(content.parts))})
     return messages
@@ -47,28 +49,37 @@ def _user_items(parts: Iterable[Part]) -> Iterator[Message]:
             yield from ({"type": kind_of(part.inline_data.mime_type).modality} for part in group)
 
 
-def _model_messages(content: Content) -> list[Message]:
-    """At most one message: a content of nothing but thoughts is none."""
+def _add_answer(messages: list[Message], content: Content) -> None:
+    """A content of nothing but thoughts adds nothing."""
     spoken = [part for part in content.parts if not part.thought]
     calls = [_call(part) for part in spoken if part.HasField("function_call")]
-    message: Message = {"role": "assistant", "content": _text(spoken)}
     if calls:
-        # Templates keep the thoughts before a call that is being answered, and drop all others.
-        thoughts = _text(part for part in content.parts if part.thought)
-        message |= {"tool_calls": calls} | ({"reasoning": thoughts} if thoughts else {})
-    return [message] if spoken else []
+        # Templates keep the thoughts before a call that is being answered, and drop all others. What is said beside
+        # calls goes with them: as content, it would stand behind the calls' results, as if said to those.
+        thoughts = "".join(part.text for part in content.parts if part.thought)
+        reasoning = "\n".join(filter(None, [thoughts, _text(spoken)]))
+        message: Message = {"role": "assistant", "content": "", "tool_calls": calls}
+        messages.append(message | ({"reasoning": reasoning} if reasoning else {}))
+    elif messages and messages[-1].get("tool_responses") and not messages[-1]["content"]:
+        messages[-1]["content"] = _text(spoken)
+    elif spoken:
+        messages.append({"role": "assistant", "content": _text(spoken)})
+
+
+def _add_results(messages: list[Message], content: Content) -> None:
+    """Results stand beside their calls: the only form that every version of Gemma's template takes."""
+    results = [part.function_response for part in content.parts]
+    if messages and messages[-1].get("tool_calls"):
+        responses = [{"name": result.name, "response": plain(result.response)} for result in results]
+        messages[-1].setdefault("tool_responses", []).extend(responses)
+    else:  # for the template to refuse
+        messages += ({"role": "tool", "name": result.name, "content": plain(result.response)} for result in results)
 
 
 def _call(part: Part) -> Message:
     call = part.function_call
     function = {"name": call.name, "arguments": plain(call.args)}
     return {"type": "function", "function": function} | ({"id": call.id} if call.id else {})
-
-
-def _tool_message(part: Part) -> Message:
-    result = part.function_response
-    message = {"role": "tool", "name": result.name, "content": plain(result.response)}
-    return message | ({"tool_call_id": result.id} if result.id else {})
 
 
 def _text(parts: Iterable[Part]) -> str:

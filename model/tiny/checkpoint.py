@@ -18,7 +18,7 @@ from model.tiny.tokenizer import build_tokenizer, tokenizer_config
 from model.weights import save_checkpoint
 
 # Part of the cache's path: raise it with any change to what is written.
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 _TEMPLATE = Path(__file__).parent.parent / "chat_template.jinja"
 
 

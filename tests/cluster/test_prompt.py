@@ -151,6 +151,34 @@ def test_tools_calls_and_results_have_the_ids_transformers_gives_them(
     assert builder.build(contents, tools=[tool]).token_ids == expected
 
 
+CALL = FunctionCall(name="weather", args=struct(city="Oslo"))
+RESULT = FunctionResponse(name="weather", response=struct(celsius=-3.5))
+TOOL_TURN = Content(role=ROLE_TOOL, parts=[Part(function_response=RESULT)])
+
+
+def test_the_answer_to_a_result_closes_the_turn_that_called(builder: PromptBuilder) -> None:
+    contents = [user("Weather?"), model(Part(function_call=CALL)), TOOL_TURN, model("Cold."), user("Thanks")]
+    assert (
+        '<|turn>model\n<|tool_call>call:weather{city:<|"|>Oslo<|"|>}<tool_call|>'
+        "<|tool_response>response:weather{celsius:-3.5}<tool_response|>Cold.<turn|>\n<|turn>user\nThanks<turn|>\n"
+    ) in text_of(builder, builder.build(contents))
+
+
+def test_one_call_after_another_stays_in_the_turn(builder: PromptBuilder) -> None:
+    calling = [model(Part(function_call=CALL)), TOOL_TURN]
+    once, twice = (text_of(builder, builder.build([user("Weather?"), *calling * n], thinking=True)) for n in (1, 2))
+    assert twice == once + once.partition("<|turn>model\n")[2]
+
+
+def test_what_is_said_beside_a_call_comes_before_it_and_not_after_its_result(builder: PromptBuilder) -> None:
+    contents = [user("Weather?"), model(Part(text="Hm.", thought=True), "I look.", Part(function_call=CALL)), TOOL_TURN]
+    assert text_of(builder, builder.build(contents)).endswith(
+        "<|turn>model\n<|channel>thought\nHm.\nI look.\n<channel|>"
+        '<|tool_call>call:weather{city:<|"|>Oslo<|"|>}<tool_call|>'
+        "<|tool_response>response:weather{celsius:-3.5}<tool_response|>"
+    )
+
+
 def replacement(processor: Any, info: MediaInfo) -> str:
     """What Gemma4Processor itself puts in the place of a medium."""
     names = SimpleNamespace(**TOKENS)

@@ -118,6 +118,22 @@ def test_a_tool_round_trip_stays_in_one_model_turn(template: ChatTemplate) -> No
     assert template.render(messages, add_generation_prompt=False).endswith("<tool_response|>Clear, 21.5.<turn|>\n")
 
 
+def test_results_may_stand_beside_their_calls(template: ChatTemplate) -> None:
+    called = {"role": "assistant", "tool_calls": [CALL]}
+    results = [{"name": "get_weather", "response": {"sky": "clear"}}, {"name": "get_time", "response": "noon"}]
+    apart = [
+        user("Weather?"),
+        called,
+        *({"role": "tool", "name": item["name"], "content": item["response"]} for item in results),
+        {"role": "assistant", "content": "Clear."},
+        user("Thanks"),
+    ]
+    beside = [user("Weather?"), {**called, "tool_responses": results, "content": "Clear."}, user("Thanks")]
+    assert template.render(beside) == template.render(apart)
+    beside[1].pop("content")
+    assert template.render(beside[:2]) == template.render(apart[:4])
+
+
 def test_old_thoughts_are_dropped_after_the_next_user_message(template: ChatTemplate) -> None:
     called = {"role": "assistant", "reasoning": "secret", "tool_calls": [CALL]}
     done = [
