@@ -35,5 +35,6 @@ class MediaEncoder:
         if modality == "audio":
             return self._encoders.encode_audio(sound_mels(data, mime_type, rules))
         if modality == "video":
-            return self._encoders.encode_vision(video_patches(data, mime_type, rules))
+            frames = video_patches(data, mime_type, rules)
+            return torch.cat([self._encoders.encode_vision(patches) for patches in frames])
         return self._encoders.encode_vision(image_patches(data, rules))

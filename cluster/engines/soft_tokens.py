@@ -42,7 +42,10 @@ class SoftTokenSource:
             key = _key(medium)
             soft.setdefault(medium.modality, []).append(await self._soft_tokens(medium, key))
             names.setdefault(medium.modality, []).append(key.encode())
-        return PromptMedia.of(request.prompt_token_ids, soft, self._config, names)
+        try:
+            return PromptMedia.of(request.prompt_token_ids, soft, self._config, names)
+        except ValueError as error:  # only bytes that two decoders read in two ways come so far
+            raise InvalidRequest.of("contents", f"media decode to another size than they declare: {error}") from error
 
     async def _soft_tokens(self, medium: EngineMedium, key: str) -> Tensor:
         if key not in self._kept:

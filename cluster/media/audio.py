@@ -10,7 +10,9 @@ from cluster.media.container import check_complete, first_stream, opened
 from cluster.media.errors import MediaError
 from cluster.media.kinds import Kind
 from cluster.media.limits import MediaLimits
-from cluster.media.timed_file import TimedFile
+from model.preprocess.errors import UnusableMedia
+from model.preprocess.sound import check_loudness
+from model.preprocess.timed_file import TimedFile
 from model.soft_tokens import SoftTokenRules, audio_soft_tokens
 
 # From here on a RIFF size means that the encoder streamed and did not know it yet.
@@ -38,12 +40,31 @@ def _decoded_s(container: Any, kind: Kind, file: TimedFile, limits: MediaLimits)
         if rate_hz not in (0, frame.sample_rate):
             raise MediaError(f"the {kind.label} changes its sample rate midway")
         rate_hz = frame.sample_rate
+        _check_frame(frame, kind, limits)
         samples += frame.samples
         if samples > rate_hz * (limits.max_audio_s + limits.audio_slack_s):
             raise _too_long(container, kind, limits)
     if not samples:
         raise MediaError(f"the {kind.label} holds no sound")
     return float(samples / rate_hz)
+
+
+def _check_frame(frame: Any, kind: Kind, limits: MediaLimits) -> None:
+    rate_hz, channels = frame.sample_rate, frame.layout.nb_channels
+    if not limits.min_rate_hz <= rate_hz <= limits.max_rate_hz:
+        taken = f"{limits.min_rate_hz:,} to {limits.max_rate_hz:,} are taken"
+        raise MediaError(f"the {kind.label} has {rate_hz:,} samples a second; {taken}")
+    if channels > limits.max_channels:
+        raise MediaError(f"the {kind.label} has {channels} channels; at most {limits.max_channels} are taken")
+    if frame.format.name.startswith(("flt", "dbl")):
+        _check_loudness(frame, kind)
+
+
+def _check_loudness(frame: Any, kind: Kind) -> None:
+    try:
+        check_loudness(frame.to_ndarray())
+    except UnusableMedia as error:
+        raise MediaError(str(error).replace("sound", kind.label, 1)) from error
 
 
 def _too_long(container: Any, kind: Kind, limits: MediaLimits) -> MediaError:

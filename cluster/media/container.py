@@ -8,10 +8,11 @@ from typing import Any
 
 import av
 
-from cluster.media.errors import MediaError, undecodable
+from cluster.media.errors import DecodeTimeout, MediaError, undecodable
 from cluster.media.kinds import Kind
 from cluster.media.limits import MediaLimits
-from cluster.media.timed_file import TimedFile
+from model.preprocess.errors import TookTooLong
+from model.preprocess.timed_file import TimedFile
 
 _CODECS = {
     "audio": {"flac", "mp3", "opus", "vorbis"},
@@ -29,6 +30,8 @@ def opened(data: bytes, kind: Kind, limits: MediaLimits) -> Iterator[tuple[Any, 
             yield container, file
     except MediaError:
         raise
+    except TookTooLong as error:
+        raise DecodeTimeout(str(error)) from error
     except Exception as error:  # PyAV raises several unrelated kinds for hostile bytes
         raise undecodable(kind.label, error) from error
 

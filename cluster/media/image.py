@@ -6,10 +6,11 @@ import warnings
 
 from PIL import GifImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
-from cluster.media.errors import MediaError, undecodable
+from cluster.media.errors import DecodeTimeout, MediaError, undecodable
 from cluster.media.kinds import Kind
 from cluster.media.limits import MediaLimits
-from cluster.media.timed_file import TimedFile
+from model.preprocess.errors import TookTooLong
+from model.preprocess.timed_file import TimedFile
 
 # Pillow warns of oddities that callers sent; what matters to them they get as an error.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
@@ -32,6 +33,8 @@ def measure_image(data: bytes, kind: Kind, limits: MediaLimits) -> tuple[int, in
         return _measure(data, kind, limits)
     except MediaError:
         raise
+    except TookTooLong as error:
+        raise DecodeTimeout(str(error)) from error
     except Exception as error:  # hostile bytes make Pillow raise nearly every kind of error
         raise undecodable(kind.label, error) from error
 
@@ -59,6 +62,9 @@ def _is_sideways(image: ImageFile.ImageFile) -> bool:
 
 
 def _check_pixels(width: int, height: int, limits: MediaLimits) -> None:
+    if max(width, height) > limits.max_image_side:
+        side = limits.max_image_side
+        raise MediaError(f"the image has {width}x{height} pixels; at most {side:,} are taken along a side")
     if width * height > limits.max_image_pixels:
         most = limits.max_image_pixels / 1e6
         raise MediaError(f"the image has {width}x{height} pixels; at most {most:g} megapixels are taken")

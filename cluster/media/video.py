@@ -11,9 +11,8 @@ from cluster.media.container import check_complete, first_stream, opened
 from cluster.media.errors import MediaError
 from cluster.media.kinds import Kind
 from cluster.media.limits import MediaLimits
-from cluster.media.timed_file import TimedFile
-
-_BOXES = (b"ftyp", b"moov", b"mdat", b"moof", b"free", b"skip", b"wide")
+from cluster.media.mp4 import check_mp4
+from model.preprocess.timed_file import TimedFile
 
 
 @dataclass(frozen=True)
@@ -33,11 +32,11 @@ class VideoMeasure:
 def measure_video(data: bytes, kind: Kind, limits: MediaLimits) -> VideoMeasure:
     """Size, frames and rate of the first video stream. Raises MediaError."""
     if kind.mime_type == "video/mp4":
-        _check_boxes(data, kind)
+        check_mp4(data, kind, limits)
     with opened(data, kind, limits) as (container, file):
         stream = first_stream(container, kind, limits)
         _check_size(stream.width, stream.height, limits)
-        scan = _Scan(stream)
+        scan = _Scan(stream, kind, limits)
         try:
             scan.run(container, file)
         except av.error.ArgumentError as error:  # also how a decoder refuses a frame beyond max_pixels
@@ -56,28 +55,15 @@ def measure_video(data: bytes, kind: Kind, limits: MediaLimits) -> VideoMeasure:
     return measure
 
 
-def _check_boxes(data: bytes, kind: Kind) -> None:
-    """An MP4 is a row of boxes: 4 bytes of size (1: 8 more bytes have it, 0: to the end), 4 of type, the body."""
-    start = 0
-    while start + 8 <= len(data):
-        size = int.from_bytes(data[start : start + 4], "big")
-        if size == 1:
-            size = int.from_bytes(data[start + 8 : start + 16], "big")
-        if data[start + 4 : start + 8] not in _BOXES or size < 8:
-            return
-        start += size
-    if start > len(data):
-        raise MediaError(f"the {kind.label} is truncated: at least {start} bytes are promised, {len(data)} are there")
-
-
 class _Scan:
     """One pass over all packets: decodes the stream's until a frame comes, counts the rest."""
 
-    def __init__(self, stream: Any) -> None:
+    def __init__(self, stream: Any, kind: Kind, limits: MediaLimits) -> None:
         self.first: Any = None
         self.packets = 0
         self.end_s = 0.0
         self._stream = stream
+        self._kind, self._limits = kind, limits
 
     def run(self, container: Any, file: TimedFile) -> None:
         start_s = (container.start_time or 0) / 1e6
@@ -91,6 +77,9 @@ class _Scan:
 
     def _take(self, packet: Any) -> None:
         self.packets += packet.size > 0
+        if self.packets > self._limits.max_video_frames:
+            most = self._limits.max_video_frames
+            raise MediaError(f"the {self._kind.label} has more than {most:,} frames")
         if self.first is None:  # an empty packet at the end flushes the decoder
             self.first = next(iter(packet.decode()), None)
 

@@ -3,3 +3,7 @@
 
 class UnusableMedia(ValueError):
     """Media bytes that cannot be decoded, or hold nothing that can be encoded."""
+
+
+class TookTooLong(UnusableMedia):
+    """Decoding took too long this time."""

@@ -5,13 +5,13 @@ Shapes: H and W pixels, P patches, C numbers in a patch.
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 import torch
 from PIL import Image
 
+from model.preprocess.container import MAX_DECODE_S
 from model.preprocess.errors import UnusableMedia
+from model.preprocess.timed_file import TimedFile
 from model.soft_tokens import SoftTokenRules, resized
 from model.vision.patches import Patches
 
@@ -45,22 +45,22 @@ def decode_image(data: bytes) -> Image.Image:
     Raises UnusableMedia.
     """
     try:
-        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+        with Image.open(TimedFile(data, MAX_DECODE_S), formats=_FORMATS) as image:
             image.load()
             # Else Pillow warns of palettes with transparency, which RGB has not.
             image.info.pop("transparency", None)
-            transpose = _UPRIGHT.get(_orientation(image))
+            transpose = _transpose(image)
             rgb = image.convert("RGB")
     except Exception as error:  # hostile bytes make Pillow raise nearly every kind of error
         raise UnusableMedia(f"the image cannot be decoded: {error}") from error
     return rgb if transpose is None else rgb.transpose(transpose)
 
 
-def _orientation(image: Image.Image) -> int:
+def _transpose(image: Image.Image) -> Image.Transpose | None:
     try:
-        return int(image.getexif().get(_ORIENTATION_TAG, 1))
+        return _UPRIGHT.get(image.getexif().get(_ORIENTATION_TAG, 1))
     except Exception:  # many tools write broken EXIF; the pixels were decoded well
-        return 1
+        return None
 
 
 def resized_patches(image: Image.Image, rules: SoftTokenRules) -> Patches:

@@ -15,6 +15,9 @@ from model.preprocess.container import opened
 from model.preprocess.errors import UnusableMedia
 from model.soft_tokens import SoftTokenRules
 
+# Full scale is 1. Files of unscaled integers are taken too; sums over a window must stay within float32.
+_LOUDEST = 2.0**32
+
 
 def decode_sound(data: bytes, mime_type: str, rules: SoftTokenRules) -> np.ndarray:
     """The samples as float32 [S] in -1..1, channels averaged, at `rules.sampling_rate_hz`.
@@ -23,8 +26,6 @@ def decode_sound(data: bytes, mime_type: str, rules: SoftTokenRules) -> np.ndarr
     that counts are those of soft_tokens.audio_soft_tokens. Raises UnusableMedia.
     """
     samples_S, rate_hz = _decode(data, mime_type, rules)
-    if not np.isfinite(samples_S).all():
-        raise UnusableMedia("the sound has samples that are not finite numbers")
     # Rounded first, as durations in seconds are.
     length = math.ceil(round(len(samples_S) / rate_hz * rules.sampling_rate_hz, 3))
     resampled_S = resample(samples_S, rate_hz, rules.sampling_rate_hz)[:length]
@@ -35,8 +36,9 @@ def _decode(data: bytes, mime_type: str, rules: SoftTokenRules) -> tuple[np.ndar
     """Samples [S] of one channel and their rate; decoding ends soon after the longest sound that is taken."""
     parts: list[np.ndarray] = []
     count, rate_hz = 0, 0
-    with opened(data, mime_type, "audio") as (container, stream):
+    with opened(data, mime_type, "audio") as (container, stream, file):
         for frame in container.decode(stream):
+            file.check_time()
             if rate_hz not in (0, frame.sample_rate):
                 raise UnusableMedia("the sound changes its sample rate midway")
             rate_hz = frame.sample_rate
@@ -52,9 +54,16 @@ def _decode(data: bytes, mime_type: str, rules: SoftTokenRules) -> tuple[np.ndar
 def _mono(frame: Any) -> np.ndarray:
     """Mean of a frame's channels, float32 [S]."""
     values = frame.to_ndarray()
+    check_loudness(values)
     samples_CS = values if frame.format.is_planar else values.reshape(-1, frame.layout.nb_channels).T
     mean_S: np.ndarray = _in_unit_range(samples_CS).mean(0, dtype=np.float32)
     return mean_S
+
+
+def check_loudness(values: np.ndarray) -> None:
+    """Raises UnusableMedia for samples that are not finite, or so large that they are no sound."""
+    if values.dtype.kind == "f" and values.size and not np.abs(values).max() <= _LOUDEST:
+        raise UnusableMedia(f"the sound has samples that are not finite numbers, or beyond {_LOUDEST:g}")
 
 
 def _in_unit_range(samples_CS: np.ndarray) -> np.ndarray:

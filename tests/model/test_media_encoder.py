@@ -16,13 +16,12 @@ from model.media_encoder import MediaEncoder
 from model.multimodal import load_multimodal
 from model.preprocess.errors import UnusableMedia
 from model.preprocess.sound import decode_sound
-from model.preprocess.video import video_patches
 from model.soft_tokens import SoftTokenRules, audio_soft_tokens, image_soft_tokens, video_frames
 from model.vision.patches import Patches
 from tests.model.media_checkpoint import MakeMediaCheckpoint, make_media_checkpoint, reference, worst_row_error
 from tests.model.preprocess.test_images import encoded, photo
 from tests.model.preprocess.test_sound import compressed, tone, wav
-from tests.model.preprocess.test_video import movie
+from tests.model.preprocess.test_video import movie, whole
 from tests.model.vision.test_vision_parity import theirs
 
 __all__ = ["make_media_checkpoint"]
@@ -85,7 +84,7 @@ def test_a_video_file_gives_the_soft_tokens_of_the_reference_frame_by_frame(
 
 
 def _frame_by_frame(data: bytes, rules: SoftTokenRules) -> list[Patches]:
-    patches = video_patches(data, "video/mp4", rules)
+    patches = whole(data, "video/mp4", rules)
     return [replace(patches, values_BPC=frame[None]) for frame in patches.values_BPC]
 
 

@@ -89,6 +89,16 @@ async def test_beyond_its_limit_the_longest_unused_is_forgotten(
     assert [tensor.nbytes > kept for tensor in source._kept.values()] == [True]
 
 
+async def test_a_medium_that_decodes_to_another_size_is_an_invalid_request(
+    source: SoftTokenSource, checkpoint: Path
+) -> None:
+    image_id = load_multimodal(checkpoint).config.image_token_id
+    assert image_id is not None
+    request = EngineRequest("r", [image_id] * 7, SamplingParams(max_tokens=1), (EngineMedium("image/png", DATA),))
+    with pytest.raises(InvalidRequest, match="another size than they declare: 266 soft tokens for 7"):
+        await source.prompt_media(request)
+
+
 async def test_a_broken_medium_is_an_invalid_request(source: SoftTokenSource) -> None:
     broken = EngineMedium("image/png", DATA[:100])
     with pytest.raises(InvalidRequest, match="image cannot be decoded"):

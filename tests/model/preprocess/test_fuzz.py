@@ -11,11 +11,10 @@ from hypothesis import strategies as st
 from model.preprocess.errors import UnusableMedia
 from model.preprocess.images import image_patches
 from model.preprocess.mel import sound_mels
-from model.preprocess.video import video_patches
 from model.soft_tokens import SoftTokenRules
 from tests.model.preprocess.test_images import encoded, photo
 from tests.model.preprocess.test_sound import compressed, float_wav, tone
-from tests.model.preprocess.test_video import movie
+from tests.model.preprocess.test_video import movie, whole
 
 RULES = SoftTokenRules(max_image_tokens=70, max_frames=3)
 
@@ -36,7 +35,7 @@ def assert_tensor_or_refusal(data: bytes, mime_type: str) -> None:
         if mime_type.startswith("audio"):
             values = sound_mels(data, mime_type, RULES)
         elif mime_type.startswith("video"):
-            values = video_patches(data, mime_type, RULES).values_BPC
+            values = whole(data, mime_type, RULES).values_BPC
         else:
             values = image_patches(data, RULES).values_BPC
     except UnusableMedia:

@@ -1,12 +1,13 @@
 """Videos become the patches of the sampled frames, upright, whichever way the decoder gets to them.
 
-`frame_patches` equals transformers' Gemma4VideoProcessor to the bit; it needs torchvision, so here stands what it does.
+`resized_frame` equals transformers' Gemma4VideoProcessor to the bit; it needs torchvision, so here stands what it does.
 """
 
 from __future__ import annotations
 
 import io
 import struct
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -17,10 +18,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from model.preprocess import container as container_module
 from model.preprocess import video as video_module
-from model.preprocess.errors import UnusableMedia
-from model.preprocess.video import frame_patches, index_video, video_patches
-from model.soft_tokens import SoftTokenRules, video_frames
+from model.preprocess.errors import TookTooLong, UnusableMedia
+from model.preprocess.video import index_video, resized_frame, video_patches
+from model.soft_tokens import RESOLUTIONS, SoftTokenRules, video_frames
+from model.vision.patches import Patches
 
 RULES = SoftTokenRules()
 KINDS = {
@@ -56,6 +59,12 @@ def movie(
     return file.getvalue()
 
 
+def whole(data: bytes, mime_type: str, rules: SoftTokenRules) -> Patches:
+    """The patches of all sampled frames in one."""
+    parts = list(video_patches(data, mime_type, rules))
+    return replace(parts[0], values_BPC=torch.cat([part.values_BPC for part in parts]))
+
+
 def all_frames(data: bytes) -> list[Tensor]:
     """Every frame, decoded from the start."""
     with av.open(io.BytesIO(data)) as container:
@@ -77,7 +86,7 @@ def test_a_video_is_seen_by_its_sampled_frames(mime_type: str, frames: int) -> N
     data = movie(mime_type, frames)
     decoded = all_frames(data)
     wanted = video_frames(96, 64, frames, 25, RULES)
-    patches = video_patches(data, mime_type, RULES)
+    patches = whole(data, mime_type, RULES)
     assert len(patches.values_BPC) == len(wanted.indices)
     assert patches.values_BPC.shape[1] == 9 * wanted.tokens_per_frame
     for values_PC, number in zip(patches.values_BPC, wanted.indices, strict=True):
@@ -92,12 +101,12 @@ def test_jumping_to_key_frames_finds_the_frames_that_decoding_in_order_finds(
     options: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, rules = movie("video/mp4", 80, options=options), replace(RULES, max_frames=5)
-    jumped = video_patches(data, "video/mp4", rules)
+    jumped = whole(data, "video/mp4", rules)
     index = replace(index_video(data, "video/mp4"), key_times=())
     monkeypatch.setattr(video_module, "index_video", lambda *_: index)
-    assert torch.equal(video_patches(data, "video/mp4", rules).values_BPC, jumped.values_BPC)
+    assert torch.equal(whole(data, "video/mp4", rules).values_BPC, jumped.values_BPC)
     index = replace(index, times=())
-    assert torch.equal(video_patches(data, "video/mp4", rules).values_BPC, jumped.values_BPC)
+    assert torch.equal(whole(data, "video/mp4", rules).values_BPC, jumped.values_BPC)
 
 
 def test_a_long_video_is_decoded_only_around_its_sampled_frames(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,7 +114,7 @@ def test_a_long_video_is_decoded_only_around_its_sampled_frames(monkeypatch: pyt
     advanced = []
     advance = video_module._Frames._advance
     monkeypatch.setattr(video_module._Frames, "_advance", lambda frames: advanced.append(1) or advance(frames))
-    video_patches(data, "video/mp4", rules)
+    whole(data, "video/mp4", rules)
     assert len(advanced) < 4 * 12 + 1
 
 
@@ -120,11 +129,37 @@ def test_an_index_tells_frames_rate_and_key_frames() -> None:
 def test_a_frame_is_resized_as_the_counts_say(size: tuple[int, int]) -> None:
     width, height = size
     frame = torch.from_numpy(picture(3, width, height))
-    patches = frame_patches(frame, RULES)
-    tokens = video_frames(width, height, 1, 25, RULES).tokens_per_frame
-    assert patches.values_BPC.shape == (1, 9 * tokens, 768)
-    expected = expected_patches(frame, 16 * patches.columns, 16 * patches.rows)
-    torch.testing.assert_close(patches.values_BPC[0], expected, rtol=0, atol=1e-6)
+    for most in RESOLUTIONS:
+        rules = RULES.at(most)
+        pixels_3HW = resized_frame(frame, rules)
+        tokens = video_frames(width, height, 1, 25, rules).tokens_per_frame
+        assert pixels_3HW.shape[1] * pixels_3HW.shape[2] == tokens * 48 * 48
+        exact = F.interpolate(
+            frame.permute(2, 0, 1)[None],
+            pixels_3HW.shape[1:],
+            mode="bicubic",
+            antialias=True,
+            align_corners=False,
+        )
+        assert torch.equal(pixels_3HW, exact[0])
+
+
+@pytest.mark.parametrize("tokens", [70, 560, 1120])
+def test_frames_come_in_batches_no_larger_than_the_largest_image(tokens: int) -> None:
+    rules = replace(RULES.at(tokens), max_frames=18)
+    parts = list(video_patches(movie("video/mp4", 20), "video/mp4", rules))
+    sizes = [part.values_BPC.shape[:2].numel() for part in parts]
+    assert max(sizes) <= 9 * 1120
+    assert sum(sizes) == 9 * video_frames(96, 64, 20, 25, rules).tokens
+
+
+def test_a_video_of_one_key_frame_and_endless_others_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = movie("video/mp4", 1500, options={"g": "1000000", "preset": "ultrafast"})
+    monkeypatch.setattr(container_module, "MAX_DECODE_S", 0.02)
+    started = time.perf_counter()
+    with pytest.raises(TookTooLong, match=r"longer than 0\.02 s"):
+        whole(data, "video/mp4", RULES)
+    assert time.perf_counter() - started < 5
 
 
 @pytest.mark.parametrize(("matrix", "turns"), [((0, 1, -1, 0), -1), ((-1, 0, 0, -1), 2), ((0, -1, 1, 0), 1)])
@@ -135,7 +170,7 @@ def test_a_video_taken_sideways_is_turned_upright(matrix: tuple[int, int, int, i
     head, box, rest = plain.partition(b"tkhd")
     turned = head + box + rest.replace(old, new, 1)
     assert turned != plain
-    patches = video_patches(turned, "video/mp4", RULES)
+    patches = whole(turned, "video/mp4", RULES)
     upright = all_frames(plain)[0].rot90(turns)
     expected = expected_patches(upright, 16 * patches.columns, 16 * patches.rows)
     assert (patches.columns < patches.rows) is (turns % 2 == 1)
@@ -145,4 +180,4 @@ def test_a_video_taken_sideways_is_turned_upright(matrix: tuple[int, int, int, i
 @pytest.mark.parametrize("data", [b"", b"\0\0\0\x18ftypisom", movie("video/mp4", 5)[:300]])
 def test_bytes_that_are_no_video_are_refused(data: bytes) -> None:
     with pytest.raises(UnusableMedia):
-        video_patches(data, "video/mp4", RULES)
+        whole(data, "video/mp4", RULES)

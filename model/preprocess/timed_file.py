@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 import time
 
-from cluster.media.errors import DecodeTimeout
+from model.preprocess.errors import TookTooLong
 
 
 class TimedFile(io.BytesIO):
-    """Reads fail with DecodeTimeout once `limit_s` seconds have passed since it was made."""
+    """Reads fail with TookTooLong once `limit_s` seconds have passed since it was made."""
 
     def __init__(self, data: bytes, limit_s: float) -> None:
         super().__init__(data)
@@ -21,6 +21,6 @@ class TimedFile(io.BytesIO):
         return super().read(size)
 
     def check_time(self) -> None:
-        """Raises DecodeTimeout after the deadline."""
+        """Raises TookTooLong after the deadline."""
         if time.monotonic() > self._deadline:
-            raise DecodeTimeout(f"decoding takes longer than {self._limit_s:g} s; send something simpler or smaller")
+            raise TookTooLong(f"decoding takes longer than {self._limit_s:g} s; send something simpler or smaller")
