@@ -1,8 +1,11 @@
 """Makes tokens that a sequence already holds less likely, or more.
 
-Which tokens those are is counted in tensors that follow the batch: a step adds its new tokens with one operation,
-and a row is counted from the start only when its sequence joins. Shapes: N rows, R penalised rows, V vocabulary.
+Only their scores are touched. How often an answer holds a token is counted in a tensor that follows the batch: a step
+adds its new tokens with one operation, and a row is counted from the start only when its sequence joins.
+Shapes: N rows, R penalised rows, V vocabulary, L tokens of the longest sequence; shorter ones repeat their first.
 """
+
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,7 +23,7 @@ class Penalties:
         self._sequences: list[Sequence] = []
         self._num_counted: list[int] = []
         self._counts_RV = torch.empty(0)
-        self._is_prompted_RV = torch.empty(0)
+        self._tokens_RL = torch.empty(0, dtype=torch.int64)
 
     def apply_to(self, logits_NV: Tensor, sequences: list[Sequence]) -> None:
         """In place; nothing happens, at no cost, if no request has a penalty."""
@@ -29,44 +32,53 @@ class Penalties:
             self._sequences = []
             return
         penalised = [sequences[row] for row in rows]
-        if penalised != self._sequences:
+        has_changed = penalised != self._sequences
+        if has_changed:
             self._follow(penalised, logits_NV)
-        self._count()
-        rows_R = torch.tensor(rows, device=logits_NV.device)
-        logits_NV[rows_R] = self._penalised(logits_NV[rows_R])
+        new = self._count()
+        if has_changed or [row for row, _ in new] != list(range(len(rows))):
+            self._tokens_RL = self._padded()
+        else:
+            self._tokens_RL = torch.cat([self._tokens_RL, self._tensor([[token] for _, token in new])], dim=1)
+        rows_R1 = torch.tensor(rows, device=logits_NV.device)[:, None]
+        # A token that comes twice is written twice, with the same score.
+        logits_NV[rows_R1, self._tokens_RL] = self._penalised(logits_NV[rows_R1, self._tokens_RL])
 
-    def _penalised(self, logits_RV: Tensor) -> Tensor:
-        is_answered_RV = self._counts_RV > 0
-        divisor_RV = torch.where(self._is_prompted_RV | is_answered_RV, self._repetition_R1, 1.0)
-        logits_RV = torch.where(logits_RV > 0, logits_RV / divisor_RV, logits_RV * divisor_RV)
-        logits_RV = logits_RV.clamp(-_FINITE, _FINITE)
-        return logits_RV - self._frequency_R1 * self._counts_RV - self._presence_R1 * is_answered_RV
+    def _penalised(self, scores_RL: Tensor) -> Tensor:
+        counts_RL = self._counts_RV.gather(1, self._tokens_RL)
+        repetition_R1 = self._repetition_R1
+        scores_RL = torch.where(scores_RL > 0, scores_RL / repetition_R1, scores_RL * repetition_R1)
+        scores_RL = scores_RL.clamp(-_FINITE, _FINITE)
+        return scores_RL - self._frequency_R1 * counts_RL - self._presence_R1 * (counts_RL > 0)
 
     def _follow(self, sequences: list[Sequence], logits_NV: Tensor) -> None:
         """Rows of sequences that stay are copied to their new place; the others begin with their prompt."""
         counts_RV = logits_NV.new_zeros(len(sequences), logits_NV.shape[1])
-        is_prompted_RV = torch.zeros_like(counts_RV, dtype=torch.bool)
-        num_counted = []
+        num_counted = [sequence.prompt_length for sequence in sequences]
         for row, sequence in enumerate(sequences):
             if sequence in self._sequences:
                 before = self._sequences.index(sequence)
-                counts_RV[row], is_prompted_RV[row] = self._counts_RV[before], self._is_prompted_RV[before]
-                num_counted.append(self._num_counted[before])
-            else:
-                is_prompted_RV[row, sequence.tokens[: sequence.prompt_length]] = True
-                num_counted.append(sequence.prompt_length)
-        self._sequences, self._num_counted = sequences, num_counted
-        self._counts_RV, self._is_prompted_RV = counts_RV, is_prompted_RV
+                counts_RV[row], num_counted[row] = self._counts_RV[before], self._num_counted[before]
+        self._sequences, self._num_counted, self._counts_RV = sequences, num_counted, counts_RV
         params = [sequence.params for sequence in sequences]
         self._repetition_R1 = logits_NV.new_tensor([[param.repetition_penalty] for param in params])
         self._frequency_R1 = logits_NV.new_tensor([[param.frequency_penalty] for param in params])
         self._presence_R1 = logits_NV.new_tensor([[param.presence_penalty] for param in params])
 
-    def _count(self) -> None:
-        """Adds the tokens since the last count: after a step, one a sequence; after a preemption, a whole answer."""
+    def _count(self) -> list[tuple[int, int]]:
+        """Adds the tokens since the last count, and returns them with their rows: after a step, one for each sequence;
+        after a preemption, a whole answer."""
         counted = zip(self._sequences, self._num_counted, strict=True)
         new = [(row, token) for row, (sequence, start) in enumerate(counted) for token in sequence.tokens[start:]]
         if new:
-            rows_T, tokens_T = torch.tensor(new, device=self._counts_RV.device).unbind(1)
+            rows_T, tokens_T = self._tensor(new).unbind(1)
             self._counts_RV.index_put_((rows_T, tokens_T), self._counts_RV.new_ones(()), accumulate=True)
         self._num_counted = [len(sequence.tokens) for sequence in self._sequences]
+        return new
+
+    def _padded(self) -> Tensor:
+        longest = max(self._num_counted)
+        return self._tensor([item.tokens + item.tokens[:1] * (longest - len(item.tokens)) for item in self._sequences])
+
+    def _tensor(self, numbers: Any) -> Tensor:
+        return torch.tensor(numbers, dtype=torch.int64, device=self._counts_RV.device)
