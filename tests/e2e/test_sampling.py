@@ -12,10 +12,12 @@ import pytest
 
 from cluster.client import Client, request
 from cluster.errors import InvalidRequest, NotSupported
+from model.tiny.tokenizer import SPECIALS
 from protos.gemmacluster.v1 import content_pb2, generation_pb2
 
 STOP = generation_pb2.FINISH_REASON_STOP
 MAX_TOKENS = generation_pb2.FINISH_REASON_MAX_TOKENS
+THOUGHT_END = SPECIALS["<channel|>"]
 TRIP = {
     "type": "object",
     "properties": {
@@ -36,20 +38,20 @@ def _text(answer: generation_pb2.GenerateResponse) -> str:
 def test_random_weights_keep_a_schema(client: Client, thinking: bool) -> None:
     def ask(seed: int) -> generation_pb2.GenerateResponse:
         options: dict[str, Any] = {"temperature": 1, "top_k": 1024, "top_p": 1, "seed": seed, "thinking": thinking}
-        response_format = {"json_schema": TRIP}
-        return client.generate(
-            "Where to?", model="e2b", max_output_tokens=400, response_format=response_format, **options
-        )
+        options["logit_bias"] = {THOUGHT_END: 8.0}  # without it, random weights would think for ever
+        options["response_format"] = {"json_schema": TRIP}
+        return client.generate("Where to?", model="e2b", max_output_tokens=400, **options)
 
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(ask, range(12)))
     finished = [answer for answer in answers if answer.finish_reason == STOP]
-    assert len(finished) >= 6
+    assert len(finished) >= 8
     for answer in finished:
         value = json.loads(_text(answer))
         jsonschema.validate(value, TRIP)
         assert list(value) == ["days", "city", "by"]
     assert {answer.finish_reason for answer in answers} <= {STOP, MAX_TOKENS}
+    assert any(answer.usage.thought_tokens for answer in finished) == thinking
 
 
 def test_a_streamed_answer_keeps_its_form_and_is_stored(client: Client) -> None:
