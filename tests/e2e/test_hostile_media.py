@@ -71,7 +71,7 @@ def test_text_streams_on_while_hostile_media_are_refused(cluster: RunningCluster
             rounds += 1
     assert rounds >= 1
     assert len(gaps.result()) > 100
-    assert max(gaps.result()) < 2
+    assert max(gaps.result()) < 5
     assert gateway.memory_info().rss - before < 256 * 1024 * 1024
 
 
