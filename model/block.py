@@ -11,7 +11,7 @@ from torch import Tensor
 from model.attention import Attention, KVCache
 from model.config import LayerSpec, TextConfig
 from model.embeddings import PerLayerInput
-from model.layers import Layer, RMSNorm
+from model.layers import Layer, RMSNorm, add_rms_norm
 from model.mlp import Mlp
 from model.moe import MixtureOfExperts
 from model.rope import Angles
@@ -29,12 +29,11 @@ class FeedForward(Layer):
         self.mlp_norm = RMSNorm(config.hidden_size, config.rms_norm_eps) if config.moe else None
 
     def forward(self, x_TD: Tensor) -> Tensor:
-        """What to add to the residual x, [T, D]."""
+        """The residual x and what this adds to it, [T, D]."""
         out_TD = self.mlp(self.pre_norm(x_TD))
         if self.moe is not None and self.mlp_norm is not None:
             out_TD = self.mlp_norm(out_TD) + self.moe(x_TD)
-        normed_TD: Tensor = self.post_norm(out_TD)
-        return normed_TD
+        return add_rms_norm(x_TD, out_TD, self.post_norm)
 
 
 class Block(Layer):
@@ -52,8 +51,9 @@ class Block(Layer):
 
     def forward(self, x_TD: Tensor, angles: Angles, cache: KVCache, per_layer_TP: Tensor | None) -> Tensor:
         """[T, D] -> [T, D]."""
-        x_TD = x_TD + self.post_attention_norm(self.attention(self.attention_norm(x_TD), angles, cache))
-        x_TD = x_TD + self.feed_forward(x_TD)
+        attended_TD = self.attention(self.attention_norm(x_TD), angles, cache)
+        x_TD = add_rms_norm(x_TD, attended_TD, self.post_attention_norm)
+        x_TD = self.feed_forward(x_TD)
         if self.per_layer_input is not None:
-            x_TD = x_TD + self.per_layer_input(x_TD, per_layer_TP)
+            x_TD = self.per_layer_input(x_TD, per_layer_TP)
         return x_TD * self.layer_scalar

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from model.config import TextConfig
 from model.file_table import FileTable
-from model.layers import Layer, Linear, RMSNorm, noise, scalar
+from model.layers import Layer, Linear, RMSNorm, add_rms_norm, gelu_tanh, noise, scalar
 
 
 @lru_cache
@@ -84,7 +84,6 @@ class PerLayerInput(Layer):
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
 
     def forward(self, x_TD: Tensor, per_layer_TP: Tensor) -> Tensor:
-        """What to add to x, [T, D]."""
-        gated_TP = F.gelu(self.gate(x_TD), approximate="tanh") * per_layer_TP
-        out_TD: Tensor = self.norm(self.projection(gated_TP))
-        return out_TD
+        """x and what this adds to it, [T, D]."""
+        gated_TP = gelu_tanh(self.gate(x_TD)).mul_(per_layer_TP)
+        return add_rms_norm(x_TD, self.projection(gated_TP), self.norm)

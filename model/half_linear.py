@@ -31,7 +31,8 @@ class HalfLinear(Layer):
         is_16_bit = weight_OI.dtype in (torch.bfloat16, torch.float16)
         if not weight_OI.is_cpu or not is_16_bit or "fbgemm" not in torch.backends.quantized.supported_engines:
             return False
-        return bool(weight_OI.abs().max() <= _LARGEST)
+        least, most = weight_OI.aminmax()
+        return bool(-least <= _LARGEST and most <= _LARGEST)
 
     def forward(self, x_I: Tensor) -> Tensor:
         """Project the last dimension."""

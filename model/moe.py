@@ -16,6 +16,9 @@ from torch import Tensor, nn
 from model.config import MoeConfig, TextConfig
 from model.layers import Layer, Linear, RMSNorm, gelu_gate, noise, rms_norm, scalar
 
+# Elements: copying a weight for every row costs less than a call for every expert up to here.
+_GATHERED = 1 << 20
+
 
 class Routing(NamedTuple):
     """Each token's chosen experts and the weight of each, both [T, K]; weights are float32."""
@@ -95,26 +98,25 @@ class Experts(Layer):
 
     def forward(self, rows_RD: Tensor, ends_X: Tensor) -> Tensor:
         """[R, D] -> [R, D], rows of expert x being ends_X[x-1] .. ends_X[x]."""
-        grouped_linear = _by_loop if rows_RD.is_cpu else _by_kernel
-        hidden_RF = gelu_gate(grouped_linear(rows_RD, self.gate_up, ends_X))
-        return grouped_linear(hidden_RF, self.down, ends_X)
+        hidden_RF = gelu_gate(_grouped_linear(rows_RD, self.gate_up, ends_X))
+        return _grouped_linear(hidden_RF, self.down, ends_X)
+
+
+def _grouped_linear(rows_RI: Tensor, weight_XOI: Tensor, ends_X: Tensor) -> Tensor:
+    """Each group of rows through its own expert's weight, [R, I] -> [R, O]."""
+    is_small = rows_RI.is_cpu and len(rows_RI) * weight_XOI[0].numel() <= _GATHERED
+    return (_by_gather if is_small else _by_kernel)(rows_RI, weight_XOI, ends_X)
 
 
 def _by_kernel(rows_RI: Tensor, weight_XOI: Tensor, ends_X: Tensor) -> Tensor:
-    """Each group of rows through its own expert's weight, [R, I] -> [R, O]."""
     return F.grouped_mm(rows_RI, weight_XOI.transpose(-2, -1), offs=ends_X)
 
 
-def _by_loop(rows_RI: Tensor, weight_XOI: Tensor, ends_X: Tensor) -> Tensor:
-    """The same, one matmul for each expert that has rows: the CPU's grouped kernel makes one for every expert, and
-    a decoding batch leaves most of them idle."""
-    sizes_X = torch.diff(ends_X, prepend=ends_X.new_zeros(1)).tolist()
-    busy = [expert for expert, size in enumerate(sizes_X) if size]
-    sizes = [sizes_X[expert] for expert in busy]
-    weight_XIO, out_RO = weight_XOI.transpose(1, 2), rows_RI.new_empty(len(rows_RI), weight_XOI.shape[1])
-    for expert, some_RI, some_RO in zip(busy, torch.split(rows_RI, sizes), torch.split(out_RO, sizes), strict=True):
-        torch.mm(some_RI, weight_XIO[expert], out=some_RO)
-    return out_RO
+def _by_gather(rows_RI: Tensor, weight_XOI: Tensor, ends_X: Tensor) -> Tensor:
+    """The same for few rows or small experts, where the CPU's grouped kernel spends its time on calls."""
+    experts_R = torch.searchsorted(ends_X, torch.arange(len(rows_RI), device=rows_RI.device), right=True)
+    weight_RIO = weight_XOI.transpose(1, 2).index_select(0, experts_R)
+    return torch.bmm(rows_RI[:, None], weight_RIO).squeeze(1)
 
 
 class MixtureOfExperts(Layer):

@@ -29,9 +29,11 @@ def store_half(model: Transformer, smallest: int = _SMALLEST) -> None:
     """Turns each 16-bit Linear and Experts into its twin that computes in float32.
 
     Weights of fewer than `smallest` elements become float32. Embedding tables stay as they are: they are read by the
-    row. Where the twins cannot be used (other devices and
-    machines, weights that are not 16 bits wide or too large for them), the model is left alone.
+    row. Where the twins cannot be used (other devices and machines, weights that are not 16 bits wide or too large
+    for them), the model is left alone.
     """
+    if model.dtype == torch.float32:
+        return
     layers = {name: module for name, module in model.named_modules() if isinstance(module, Linear | Experts)}
     weights = [weight for module in layers.values() for weight in module.parameters(recurse=False) if weight.dim() > 1]
     # A quantised embedding has its own kernel.

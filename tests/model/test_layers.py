@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from model.layers import Layer, Linear, RMSNorm, gelu_gate, rms_norm
+from model.layers import Layer, Linear, RMSNorm, add_rms_norm, gelu_gate, gelu_tanh, rms_norm
 
 
 @pytest.mark.parametrize("shape", [(3, 64), (5, 4, 32), (1, 7)])
@@ -29,6 +29,24 @@ def test_rms_norm_multiplies_the_weight_in_float32_and_rounds_once() -> None:
 
 def test_rms_norm_of_zeros_is_zeros() -> None:
     assert torch.equal(rms_norm(torch.zeros(2, 8), None, 1e-6), torch.zeros(2, 8))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("scale", [1e-4, 1.0, 1e4])
+def test_a_normed_addition_is_a_norm_and_an_addition(scale: float, dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, residual = (torch.randn(5, 64, generator=generator).to(dtype) * scale for _ in range(2))
+    norm = RMSNorm(64, 1e-6).to(dtype)
+    norm.weight.data.uniform_(0.5, 1.5, generator=generator)
+    expected = residual + F.rms_norm(x.float(), (64,), norm.weight.float(), 1e-6).to(dtype)
+    torch.testing.assert_close(add_rms_norm(residual, x, norm), expected)
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (2, 8192), (9000,)])
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 30.0])
+def test_gelu_equals_torchs_tanh_approximation(shape: tuple[int, ...], scale: float) -> None:
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0)) * scale
+    torch.testing.assert_close(gelu_tanh(x), F.gelu(x, approximate="tanh"), rtol=1e-5, atol=1e-6)
 
 
 def test_gelu_gate_takes_the_first_half_as_the_gate() -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from model.config import MoeConfig
 from model.layers import rms_norm
-from model.moe import Experts, LocalDispatcher, Router, Routing, _by_kernel, _by_loop
+from model.moe import Experts, LocalDispatcher, Router, Routing, _by_gather, _by_kernel
 
 
 def randomized(module: torch.nn.Module) -> torch.nn.Module:
@@ -57,10 +57,10 @@ def test_router_takes_the_most_probable_experts_and_renormalises_before_the_per_
     torch.testing.assert_close(routing.weights_TK, expected)
 
 
-def test_the_grouped_kernel_equals_its_loop_when_some_experts_have_no_rows() -> None:
+def test_the_grouped_kernel_equals_its_twin_when_some_experts_have_no_rows() -> None:
     rows, weight = tokens(7, 16), torch.randn(5, 12, 16, generator=torch.Generator().manual_seed(2))
     ends = torch.tensor([0, 3, 3, 7, 7], dtype=torch.int32)
-    torch.testing.assert_close(_by_kernel(rows, weight, ends), _by_loop(rows, weight, ends), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(_by_kernel(rows, weight, ends), _by_gather(rows, weight, ends), rtol=1e-5, atol=1e-5)
 
 
 def test_dispatch_groups_rows_by_expert_and_combine_brings_them_home() -> None:
