@@ -24,7 +24,7 @@ _KEPT_BYTES = 256 * 1024 * 1024
 
 
 class SoftTokenSource:
-    """Encodes one medium at a time, so that encoding takes one thread's share of the machine and no more."""
+    """Encodes in one thread, so that encoding takes one thread's share of the machine and no more."""
 
     def __init__(self, model: GemmaModel, checkpoint: Path, num_threads: int) -> None:
         self._config = model.config
@@ -49,13 +49,21 @@ class SoftTokenSource:
 
     async def _soft_tokens(self, medium: EngineMedium, key: str) -> Tensor:
         if key not in self._kept:
-            encode = partial(self._encoder.encode, medium.data, medium.mime_type, medium.max_soft_tokens)
             try:
-                self._keep(key, await asyncio.get_running_loop().run_in_executor(self._executor, encode))
+                self._keep(key, await self._encode(medium))
             except UnusableMedia as error:
                 raise InvalidRequest.of("contents", str(error)) from error
         self._kept.move_to_end(key)
         return self._kept[key]
+
+    async def _encode(self, medium: EngineMedium) -> Tensor:
+        """Part by part: media that come meanwhile have their turn, and nothing goes on once nobody waits for it."""
+        loop = asyncio.get_running_loop()
+        parts = self._encoder.parts(medium.data, medium.mime_type, medium.max_soft_tokens)
+        done: list[Tensor] = []
+        while (part := await loop.run_in_executor(self._executor, next, parts, None)) is not None:
+            done.append(part)
+        return torch.cat(done)
 
     def _keep(self, key: str, soft_ND: Tensor) -> None:
         """Forgets the longest unused beyond the limit, but never the newest."""

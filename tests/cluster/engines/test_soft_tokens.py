@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,12 +14,15 @@ from cluster.engines import soft_tokens
 from cluster.engines.base import EngineMedium, EngineRequest
 from cluster.engines.soft_tokens import SoftTokenSource
 from cluster.errors import InvalidRequest
+from model.encoders import Encoders
 from model.media_encoder import MediaEncoder
 from model.multimodal import load_multimodal
 from model.runtime.prompt_media import PromptMedia
 from model.runtime.sampling import SamplingParams
 from model.soft_tokens import SoftTokenRules, image_soft_tokens
+from model.vision.patches import Patches
 from tests.cluster.media_samples import image
+from tests.model.preprocess.test_video import movie
 
 DATA = image("PNG", 640, 480)
 
@@ -67,16 +71,48 @@ async def test_a_medium_is_encoded_once(
     source: SoftTokenSource, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoded: list[int | None] = []
-    encode = MediaEncoder.encode
+    parts = MediaEncoder.parts
 
-    def counted(self: MediaEncoder, data: bytes, mime_type: str, most: int | None = None) -> Tensor:
+    def counted(self: MediaEncoder, data: bytes, mime_type: str, most: int | None = None) -> Iterator[Tensor]:
         encoded.append(most)
-        return encode(self, data, mime_type, most)
+        return parts(self, data, mime_type, most)
 
-    monkeypatch.setattr(MediaEncoder, "encode", counted)
+    monkeypatch.setattr(MediaEncoder, "parts", counted)
     for most in (70, 140, 70, None, 140, None):
         await _soft_tokens(source, checkpoint, EngineMedium("image/png", DATA, most))
     assert encoded == [70, 140, None]
+
+
+VIDEO = EngineMedium("video/mp4", movie("video/mp4", 64), 560)
+
+
+async def test_an_image_need_not_wait_for_a_whole_video(source: SoftTokenSource, checkpoint: Path) -> None:
+    video = asyncio.create_task(source.prompt_media(EngineRequest("v", [1], SamplingParams(max_tokens=1), (VIDEO,))))
+    await asyncio.sleep(0)
+    await _soft_tokens(source, checkpoint, EngineMedium("image/png", DATA, 70))
+    assert not video.done()
+    with pytest.raises(InvalidRequest):  # this prompt has no place for it
+        await video
+
+
+async def test_a_video_that_nobody_waits_for_is_not_encoded_to_its_end(
+    source: SoftTokenSource, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[int] = []
+    encode = Encoders.encode_vision
+
+    def counted(self: Encoders, patches: Patches) -> Tensor:
+        begun.append(len(begun))
+        return encode(self, patches)
+
+    monkeypatch.setattr(Encoders, "encode_vision", counted)
+    video = asyncio.create_task(source.prompt_media(EngineRequest("v", [1], SamplingParams(max_tokens=1), (VIDEO,))))
+    while not begun:
+        await asyncio.sleep(0.001)
+    video.cancel()
+    await asyncio.gather(video, return_exceptions=True)
+    await _soft_tokens(source, checkpoint, EngineMedium("image/png", DATA, 70))
+    assert len(begun) < 16  # pairs of 32 frames
 
 
 async def test_beyond_its_limit_the_longest_unused_is_forgotten(
