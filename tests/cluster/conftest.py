@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -55,14 +56,27 @@ def taught_gateway(
 ) -> Iterator[LocalGateway]:
     """A gateway over the native engine with a checkpoint that was taught what to say."""
     path = write_taught_answers(tmp_path_factory.mktemp("taught") / "checkpoint")
-    variant = VariantConfig(checkpoint=str(path), num_threads=1, max_context_tokens=1024)
+    with _native(str(path), gateway_valkey, gateway_loop) as gateway:
+        yield gateway
+
+
+@pytest.fixture(scope="session")
+def native_gateway(gateway_loop: LoopThread, gateway_valkey: EmbeddedValkey) -> Iterator[LocalGateway]:
+    """A gateway over the native engine with random weights."""
+    with _native("tiny:e2b", gateway_valkey, gateway_loop) as gateway:
+        yield gateway
+
+
+@contextmanager
+def _native(checkpoint: str, valkey: EmbeddedValkey, loop: LoopThread) -> Iterator[LocalGateway]:
+    variant = VariantConfig(checkpoint=checkpoint, num_threads=1, max_context_tokens=1024)
     config = ClusterConfig(
         gateway=GatewayConfig(port=free_port()), sessions=SessionsConfig(timeout_s=2), variants={SMALL: variant}
     )
-    gateway = LocalGateway(config, gateway_valkey, gateway_loop).start()
+    gateway = LocalGateway(config, valkey, loop).start()
     yield gateway
     gateway.stop()
-    gateway_loop.run(gateway.engine().stop())
+    loop.run(gateway.engine().stop())
 
 
 @pytest.fixture

@@ -35,11 +35,11 @@ FILES = {
 }
 
 
-def test_the_readmes_example_runs(gateway: LocalGateway, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_readmes_example_runs(native_gateway: LocalGateway, capsys: pytest.CaptureFixture[str]) -> None:
     readme = (Path(__file__).parents[2] / "README.md").read_text()
     example = readme.split("```python\n")[1].split("```")[0]
-    exec(compile(example.replace("127.0.0.1:50051", gateway.address), "README.md", "exec"), {})
-    assert "Why is the sky blue?" in capsys.readouterr().out
+    exec(compile(example.replace("127.0.0.1:50051", native_gateway.address), "README.md", "exec"), {})
+    assert any(city in capsys.readouterr().out for city in ("Oslo", "Bergen"))
 
 
 def test_a_stream_joins_to_the_whole_answer(client: Client) -> None:
