@@ -35,11 +35,11 @@ class Constraint:
         """Why the answer cannot go on."""
         return ConstraintError.of_library(self.matcher.get_error()) if self.matcher.is_error() else None
 
-    def follow(self, answer: Sequence[int]) -> None:
-        """Takes what is new of the answer, which is all of it so far."""
-        for token_id in answer[self._num_followed :]:
+    def follow(self, tokens: Sequence[int], start: int) -> None:
+        """Takes what is new of the answer, which is all of `tokens` from `start` on."""
+        for token_id in tokens[start + self._num_followed :]:
             self._step(token_id)
-        self._num_followed = len(answer)
+        self._num_followed = len(tokens) - start
 
     def _step(self, token_id: int) -> None:
         if self.is_thinking:

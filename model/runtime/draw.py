@@ -7,23 +7,47 @@ depend on what else is in the batch. Shapes: N rows, V vocabulary, C candidates 
 import torch
 from torch import Tensor
 
+from model.runtime.candidates import top_k_candidates
 from model.runtime.sampling import SamplingParams
 from model.runtime.sequence import Sequence
 
+# A k from here on is no saving.
+_MANY = 4096
+
 
 def choose(logits_NV: Tensor, sequences: list[Sequence]) -> list[int]:
-    """One token id per row; `logits_NV` is float32 and row n belongs to `sequences[n]`."""
-    greedy_N = logits_NV.argmax(-1)
+    """One token id per row; `logits_NV` is float32 and row n belongs to `sequences[n]`.
+
+    How a row is drawn depends on its own parameters alone, so that no rounding depends on the rest of the batch.
+    """
+    tokens = dict(enumerate(_ids(logits_NV.argmax(-1))))
+    drawn = [row for row, sequence in enumerate(sequences) if not sequence.params.is_greedy]
+    narrow = [row for row in drawn if (sequences[row].params.top_k or _MANY) < _MANY]
+    wide = [row for row in drawn if row not in narrow]
+    for rows, draw_rows in ((narrow, _draw_narrow), (wide, _draw_wide)):
+        if rows:
+            chosen = draw_rows(_rows(logits_NV, rows), [sequences[row] for row in rows])
+            tokens.update(zip(rows, _ids(chosen), strict=True))
+    return list(tokens.values())
+
+
+def _draw_narrow(logits_NV: Tensor, sequences: list[Sequence]) -> Tensor:
+    """For rows whose top-k leaves few tokens: a large vocabulary is read only to find those."""
+    scores_NK, ids_NK = top_k_candidates(logits_NV, [sequence.params.top_k or _MANY for sequence in sequences])
+    return ids_NK.gather(1, _draw_wide(scores_NK, sequences)[:, None]).squeeze(1)
+
+
+def _draw_wide(logits_NV: Tensor, sequences: list[Sequence]) -> Tensor:
     params = [sequence.params for sequence in sequences]
-    if all(param.is_greedy for param in params):
-        return _ids(greedy_N)
-    temperature_N1 = logits_NV.new_tensor([[param.temperature or 1.0] for param in params])
+    temperature_N1 = logits_NV.new_tensor([[param.temperature] for param in params])
     # The highest score is 0 before it is divided: a temperature near 0 would make it infinite.
     scaled_NV = (logits_NV - logits_NV.amax(-1, keepdim=True)) / temperature_N1
     cut_NV = cut(cut_unlikely(scaled_NV, params), params)
-    drawn_N = draw(cut_NV, [uniform(sequence.seed, sequence.num_generated) for sequence in sequences])
-    is_greedy_N = torch.tensor([param.is_greedy for param in params], device=logits_NV.device)
-    return _ids(torch.where(is_greedy_N, greedy_N, drawn_N))
+    return draw(cut_NV, [uniform(sequence.seed, sequence.num_generated) for sequence in sequences])
+
+
+def _rows(logits_NV: Tensor, rows: list[int]) -> Tensor:
+    return logits_NV if len(rows) == len(logits_NV) else logits_NV[rows]
 
 
 def cut_unlikely(logits_NV: Tensor, params: list[SamplingParams]) -> Tensor:

@@ -3,6 +3,7 @@
 Shapes: N rows, C constrained rows, V vocabulary, W 32-bit words that hold a bit a token.
 """
 
+import numpy as np
 import torch
 from llguidance import LLExecutor
 from torch import Tensor
@@ -12,7 +13,7 @@ from model.constraint.vocabulary import CHANNEL_END, control_ids
 from model.runtime.sequence import Sequence
 from model.tokenizer import Tokenizer
 
-_BITS = 32
+_WORD_BITS = 32
 
 
 class TokenMask:
@@ -29,20 +30,21 @@ class TokenMask:
         if not constraints:
             return {}
         for row, constraint in constraints.items():
-            constraint.follow(sequences[row].tokens[sequences[row].prompt_length :])
-        rows_C = torch.tensor(list(constraints), device=logits_NV.device)
-        allowed_CV = self._allowed(list(constraints.values()), logits_NV.shape[1]).to(logits_NV.device)
-        logits_NV[rows_C] = logits_NV[rows_C].masked_fill(~allowed_CV, -torch.inf)
+            constraint.follow(sequences[row].tokens, sequences[row].prompt_length)
+        is_ruled_out_NV = torch.zeros_like(logits_NV, dtype=torch.bool, device="cpu")
+        is_ruled_out_NV[list(constraints)] = ~self._allowed(list(constraints.values()), logits_NV.shape[1])
+        logits_NV.masked_fill_(is_ruled_out_NV.to(logits_NV.device), -torch.inf)
         return {row: error for row, constraint in constraints.items() if (error := constraint.error) is not None}
 
     def _allowed(self, constraints: list[Constraint], vocab: int) -> Tensor:
-        bits_CW = torch.zeros(len(constraints), -(-vocab // _BITS), dtype=torch.int32)
+        bits_CW = np.zeros((len(constraints), -(-vocab // _WORD_BITS)), dtype=np.int32)
         ruled = [(item.matcher, row) for row, item in enumerate(constraints) if not item.is_thinking]
         if self._executor is None:
             self._executor = LLExecutor(torch.get_num_threads())
         if ruled:
-            self._executor.unsafe_compute_mask_ptr(ruled, bits_CW.data_ptr(), bits_CW.shape[1] * 4, len(constraints))
-        allowed_CV = (bits_CW[:, :, None] >> torch.arange(_BITS, dtype=torch.int32) & 1).bool().flatten(1)[:, :vocab]
+            self._executor.unsafe_compute_mask_ptr(ruled, bits_CW.ctypes.data, bits_CW.strides[0], len(constraints))
+        bytes_CV = np.unpackbits(bits_CW.view(np.uint8), axis=1, count=vocab, bitorder="little")
+        allowed_CV = torch.from_numpy(bytes_CV).view(torch.bool)
         for row, item in enumerate(constraints):
             if item.is_thinking:
                 allowed_CV[row] = self._thought(vocab)

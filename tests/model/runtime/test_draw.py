@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessorList, MinPLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
+from model.runtime.candidates import top_k_candidates
 from model.runtime.draw import choose, cut, cut_unlikely, draw, uniform
 from model.runtime.sampling import SamplingParams
 from model.runtime.sequence import Sequence
@@ -85,6 +86,30 @@ def test_cuts_are_those_of_transformers(seed: int, min_p: float, top_k: int | No
     theirs += [TopPLogitsWarper(top_p)] if top_p else []
     expected = LogitsProcessorList(theirs)(torch.zeros(8, 1, dtype=torch.int64), scores)
     assert torch.equal(cut(cut_unlikely(scores, [params] * 8), [params] * 8), expected)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_candidates_are_what_the_cut_leaves_ties_and_forbidden_tokens_included(seed: int) -> None:
+    generator, chosen = torch.Generator().manual_seed(seed), random.Random(seed)
+    scores = torch.randint(0, 40, (6, 300), generator=generator) / 4  # many are equal
+    scores = scores.masked_fill(torch.rand(6, 300, generator=generator) < 0.3, -torch.inf)
+    scores[5, 3:] = -torch.inf  # fewer are left than any k asks for
+    top_k = [chosen.choice([1, 2, 7, 50, 400]) for _ in range(6)]
+    found_NK, ids_NK = top_k_candidates(scores, top_k)
+    expected = cut(scores, [SamplingParams(1, top_k=k) for k in top_k])
+    for row in range(6):
+        kept = expected[row].isfinite().nonzero().flatten()
+        assert ids_NK[row, : len(kept)].tolist() == kept.tolist()
+        assert torch.equal(found_NK[row, : len(kept)], expected[row, kept].double())
+        assert not found_NK[row, len(kept) :].isfinite().any()
+
+
+def test_a_draw_among_candidates_is_the_draw_among_all() -> None:
+    scores = torch.randn(1, 6000, generator=torch.Generator().manual_seed(1)) * 2
+    for seed in range(300):
+        params = SamplingParams(1, temperature=0.9, top_k=40, top_p=0.9, min_p=0.01, seed=seed)
+        kept = cut(cut_unlikely(scores.double() / 0.9, [params]), [params])
+        assert choose(scores, [sequence(params)]) == [int(draw(kept, [uniform(seed, 0)]))]
 
 
 def test_each_row_is_cut_by_its_own_parameters() -> None:
