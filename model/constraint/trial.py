@@ -36,7 +36,8 @@ def try_grammar(grammar: str) -> None:
 
 
 def main() -> None:
-    """The script: bytes are tokens, so that no checkpoint is needed."""
+    """The script: bytes are tokens, so that no checkpoint is needed. Running answers go first."""
+    os.nice(5)
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
     resource.setrlimit(resource.RLIMIT_AS, (_MAX_BYTES, _MAX_BYTES))
     matcher = LLMatcher(LLTokenizer("byte"), sys.stdin.read(), log_level=0, limits=parser_limits())
