@@ -15,6 +15,8 @@ from model.config import TextConfig
 from model.file_table import FileTable
 from model.layers import Layer, Linear, RMSNorm, add_rms_norm, gelu_tanh, noise, scalar
 
+_TOKENS_AT_ONCE = 128
+
 
 @lru_cache
 def _rounded(scale: float, dtype: torch.dtype) -> float:
@@ -67,11 +69,19 @@ class PerLayerEmbedding(Layer):
 
     def forward(self, tokens_T: Tensor, embedded_TD: Tensor) -> tuple[Tensor, ...]:
         """One [T, P] per layer, for all layers at once."""
-        token_TLP = self.table(tokens_T).unflatten(-1, self._shape)
-        context_TLP = (self.context(embedded_TD) * scalar(self._context_scale)).unflatten(-1, self._shape)
-        mixed_TLP = (self.context_norm(context_TLP) + token_TLP) * scalar(2.0**-0.5)
+        mixed_TLP = embedded_TD.new_empty(len(tokens_T), *self._shape)
+        # Some tokens at a time: all layers' inputs of a long prompt are large, and so is each step on the way.
+        for start in range(0, len(tokens_T), _TOKENS_AT_ONCE):
+            some = slice(start, start + _TOKENS_AT_ONCE)
+            mixed_TLP[some] = self._mixed(tokens_T[some], embedded_TD[some])
         inputs: tuple[Tensor, ...] = mixed_TLP.unbind(1)
         return inputs
+
+    def _mixed(self, tokens_T: Tensor, embedded_TD: Tensor) -> Tensor:
+        token_TLP = self.table(tokens_T).unflatten(-1, self._shape)
+        context_TLP = (self.context(embedded_TD) * scalar(self._context_scale)).unflatten(-1, self._shape)
+        mixed_TLP: Tensor = (self.context_norm(context_TLP) + token_TLP) * scalar(2.0**-0.5)
+        return mixed_TLP
 
 
 class PerLayerInput(Layer):

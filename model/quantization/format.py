@@ -39,8 +39,11 @@ class Format(Protocol):
         """x W^T by the quantised kernel: bfloat16 [M, I] -> bfloat16 [M, O]."""
         ...
 
-    def tile(self, weight: Packed, start: int, stop: int) -> Tensor:
-        """Rows start..stop of the weight, float32, transposed: [I, stop - start]. They are multiples of 64."""
+    def tile(self, weight: Packed, outputs: slice, inputs: slice) -> Tensor:
+        """A part of the weight, float32, transposed: [inputs, outputs].
+
+        Bounds are multiples of 64 for outputs, of 256 for inputs, or the weight's own.
+        """
         ...
 
     def rows(self, weight: Packed, index_T: Tensor) -> Tensor:

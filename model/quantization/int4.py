@@ -72,11 +72,14 @@ class Int4Format:
         out_MO: Tensor = torch.ops.aten._weight_int4pack_mm_for_cpu(x_MI, weight.numbers, group_size, weight.scales)
         return out_MO
 
-    def tile(self, weight: Packed, start: int, stop: int) -> Tensor:
+    def tile(self, weight: Packed, outputs: slice, inputs: slice) -> Tensor:
         """See Format."""
-        numbers_IO = _unpacked(weight.numbers[start:stop]).float()
-        scale_G1O, offset_G1O = _scale_and_offset(weight.scales[:, None, start:stop])
-        grouped_GgO = numbers_IO.view(len(scale_G1O), -1, stop - start)
+        numbers_IO = _unpacked(weight.numbers[outputs], inputs).float()
+        group_size = 2 * weight.numbers.shape[1] // len(weight.scales)
+        first, last, _ = inputs.indices(2 * weight.numbers.shape[1])
+        groups = slice(first // group_size, last // group_size)
+        scale_G1O, offset_G1O = _scale_and_offset(weight.scales[groups, None, outputs])
+        grouped_GgO = numbers_IO.view(len(scale_G1O), group_size, -1)
         return torch.addcmul(offset_G1O, grouped_GgO, scale_G1O, out=grouped_GgO).flatten(0, 1)
 
     def rows(self, weight: Packed, index_T: Tensor) -> Tensor:
@@ -116,13 +119,13 @@ def int4_layout() -> Int4Layout:
     return Int4Layout(2 * second_column, is_interleaved=high[0].item() == 1)
 
 
-def _unpacked(packed: Tensor) -> Tensor:
-    """Numbers of this CPU's layout, transposed: uint8 [I, O]."""
+def _unpacked(packed: Tensor, inputs: slice) -> Tensor:
+    """Numbers of this CPU's layout, transposed: uint8 [inputs, O]."""
     layout = int4_layout()
     if layout.is_interleaved or layout.block_rows % 16:
-        return unpack(packed, layout).to(torch.uint8).t().contiguous()
+        return unpack(packed, layout)[:, inputs].to(torch.uint8).t().contiguous()
     # Eight bytes at a time: elements are then few enough to be moved into another order cheaply.
-    words_NIw = packed.view(torch.int64).view(len(packed) // layout.block_rows, -1, layout.block_rows // 16)
+    words_NIw = packed.view(torch.int64).view(len(packed) // layout.block_rows, -1, layout.block_rows // 16)[:, inputs]
     blocks, in_size, num_words = words_NIw.shape
     moved_INhw = torch.empty(in_size, blocks, 2, num_words, dtype=torch.int64)
     moved_INhw[:, :, 0] = (words_NIw & _LOW_HALVES).transpose(0, 1)

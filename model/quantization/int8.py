@@ -43,9 +43,9 @@ class Int8Format:
         """See Format."""
         return torch._weight_int8pack_mm(x_MI, weight.numbers, weight.scales)
 
-    def tile(self, weight: Packed, start: int, stop: int) -> Tensor:
+    def tile(self, weight: Packed, outputs: slice, inputs: slice) -> Tensor:
         """See Format."""
-        return (weight.numbers[start:stop].float() * weight.scales[start:stop, None]).t()
+        return (weight.numbers[outputs, inputs].float() * weight.scales[outputs, None]).t()
 
     def rows(self, weight: Packed, index_T: Tensor) -> Tensor:
         """See Format."""

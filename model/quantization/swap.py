@@ -10,6 +10,7 @@ from torch import nn
 
 from model.embeddings import ScaledEmbedding
 from model.layers import Layer, Linear
+from model.mlp import Mlp
 from model.moe import Experts, Router
 from model.quantization.embedding import QuantizedEmbedding
 from model.quantization.experts import QuantizedExperts
@@ -17,6 +18,7 @@ from model.quantization.format import Format
 from model.quantization.int4 import Int4Format
 from model.quantization.int8 import Int8Format
 from model.quantization.linear import QuantizedLinear
+from model.quantization.mlp import QuantizedMlp
 from model.quantization.rows import QuantizedRows
 from model.quantization.scheme import Quantization
 from model.quantization.weight import QuantizedWeight
@@ -45,6 +47,7 @@ def quantize_modules(
                 replacement = _table(module, scheme, dtype) if has_quantized_tables else None
             if replacement is not None:
                 setattr(parent, name, replacement)
+        _join_mlps(text)
     return {name: module for name, module in model.named_modules() if isinstance(module, QuantizedTensor)}
 
 
@@ -62,6 +65,17 @@ def _replacement(module: nn.Module, weight_format: Format) -> Layer | None:
     if isinstance(module, Experts) and _fits_experts(module, weight_format):
         return QuantizedExperts(module, weight_format)
     return None
+
+
+def _join_mlps(text: Transformer) -> None:
+    for module in list(text.modules()):
+        mlp = getattr(module, "mlp", None)
+        if isinstance(mlp, Mlp):
+            gate_up, down = mlp._modules["gate_up"], mlp._modules["down"]
+            if not isinstance(gate_up, QuantizedLinear) or not isinstance(down, QuantizedLinear):
+                continue
+            if QuantizedMlp.fits(gate_up):
+                module.mlp = QuantizedMlp(gate_up, down)
 
 
 def _fits_experts(experts: Experts, weight_format: Format) -> bool:

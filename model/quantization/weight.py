@@ -11,7 +11,8 @@ from torch import Tensor
 from model.layers import Layer
 from model.quantization.format import Format, Packed
 
-_TILE_ROWS = 512
+# Floats of a weight that exist at once are a tile this wide.
+TILE = 512
 
 
 class QuantizedWeight(Layer):
@@ -35,17 +36,22 @@ class QuantizedWeight(Layer):
             packed = Packed(*map(torch.stack, zip(*map(self.format.quantize, weight), strict=True)))
         self.numbers, self.scales = packed
 
+    @property
+    def whole(self) -> Packed:
+        """The weight of [O, I]."""
+        return Packed(self.numbers, self.scales)
+
     def of_expert(self, expert: int) -> Packed:
         """One expert's weight."""
         return Packed(self.numbers[expert], self.scales[expert])
 
     def forward(self, x_MI: Tensor) -> Tensor:
         """x W^T, [M, I] -> [M, O]."""
-        return multiply(self.format, x_MI, Packed(self.numbers, self.scales))
+        return multiply(self.format, x_MI, self.whole)
 
     def rows(self, index_T: Tensor) -> Tensor:
         """These rows as float32, [T, I]."""
-        return self.format.rows(Packed(self.numbers, self.scales), index_T)
+        return self.format.rows(self.whole, index_T)
 
 
 def multiply(weight_format: Format, x_MI: Tensor, weight: Packed) -> Tensor:
@@ -54,7 +60,7 @@ def multiply(weight_format: Format, x_MI: Tensor, weight: Packed) -> Tensor:
         return weight_format.multiply_few(x_MI.bfloat16(), weight).type_as(x_MI)
     out_size = weight.numbers.shape[0]
     floats_MI, out_MO = x_MI.float(), x_MI.new_empty(len(x_MI), out_size)
-    for start in range(0, out_size, _TILE_ROWS):
-        stop = min(start + _TILE_ROWS, out_size)
-        out_MO[:, start:stop] = floats_MI @ weight_format.tile(weight, start, stop)
+    for start in range(0, out_size, TILE):
+        outputs = slice(start, min(start + TILE, out_size))
+        out_MO[:, outputs] = floats_MI @ weight_format.tile(weight, outputs, slice(None))
     return out_MO

@@ -27,7 +27,7 @@ def weight_of(seed: int, out_size: int = 192, in_size: int = 256) -> Tensor:
 
 def dequantized(weight_format: Format, weight_OI: Tensor) -> Tensor:
     packed = weight_format.quantize(weight_OI)
-    return weight_format.tile(packed, 0, len(weight_OI)).t()
+    return weight_format.tile(packed, slice(None), slice(None)).t()
 
 
 def rounded(values: np.ndarray) -> np.ndarray:
@@ -103,6 +103,14 @@ def test_a_row_looked_up_is_the_row(weight_format: Format) -> None:
     index = torch.tensor([0, 15, 16, 31, 32, 33, 100, 191, 15])
     rows = weight_format.rows(weight_format.quantize(weight), index)
     torch.testing.assert_close(rows, dequantized(weight_format, weight)[index])
+
+
+@pytest.mark.parametrize("weight_format", FORMATS)
+def test_a_tile_is_a_part_of_the_weight(weight_format: Format) -> None:
+    weight = weight_of(0, 192, 1024)
+    packed = weight_format.quantize(weight)
+    tile = weight_format.tile(packed, slice(64, 192), slice(256, 768))
+    torch.testing.assert_close(tile.t(), dequantized(weight_format, weight)[64:192, 256:768])
 
 
 def packed_by_formula(numbers_OI: np.ndarray, layout: Int4Layout) -> np.ndarray:

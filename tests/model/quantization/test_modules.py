@@ -7,6 +7,7 @@ import torch
 
 from model.embeddings import ScaledEmbedding
 from model.layers import Linear
+from model.mlp import Mlp
 from model.moe import Experts
 from model.quantization.embedding import QuantizedEmbedding
 from model.quantization.experts import QuantizedExperts
@@ -14,6 +15,7 @@ from model.quantization.format import Format
 from model.quantization.int4 import Int4Format
 from model.quantization.int8 import Int8Format
 from model.quantization.linear import QuantizedLinear
+from model.quantization.mlp import QuantizedMlp
 from model.quantization.rows import QuantizedRows
 from model.quantization.scheme import Quantization
 from model.quantization.weight import QuantizedWeight
@@ -39,6 +41,21 @@ def test_a_linear_keeps_leading_dimensions_and_its_bias(weight_format: Format, s
     torch.testing.assert_close(quantized(x), linear(x), atol=0.01, rtol=0.02)
 
 
+@pytest.mark.parametrize("weight_format", [*FORMATS, Int4Format(256)])
+@pytest.mark.parametrize("num_tokens", [1, 32, 33, 100])
+@pytest.mark.parametrize("width", [64, 576, 1280])
+def test_an_mlp_answers_the_same_by_tiles(weight_format: Format, num_tokens: int, width: int) -> None:
+    torch.manual_seed(0)
+    mlp = Mlp(256, width).requires_grad_(False)
+    parts = [QuantizedLinear(linear, weight_format) for linear in (mlp.gate_up, mlp.down)]
+    for part, linear in zip(parts, (mlp.gate_up, mlp.down), strict=True):
+        part.weight.take(linear.weight.normal_(std=0.1))
+        linear.weight = torch.nn.Parameter(whole(part.weight), requires_grad=False)
+    x = torch.randn(num_tokens, 256)
+    expected = mlp(x)
+    assert (QuantizedMlp(*parts)(x) - expected).norm() < 0.02 * expected.norm()
+
+
 @pytest.mark.parametrize("weight_format", FORMATS)
 @pytest.mark.parametrize("ends", [[0, 3, 3, 40], [0, 0, 0, 0], [2, 2, 2, 2]])
 def test_experts_answer_for_their_own_rows(weight_format: Format, ends: list[int]) -> None:
@@ -49,7 +66,7 @@ def test_experts_answer_for_their_own_rows(weight_format: Format, ends: list[int
         mine.take(theirs.normal_(std=0.3))
         for expert in range(4):
             packed = mine.of_expert(expert)
-            theirs[expert] = weight_format.tile(packed, 0, len(packed.numbers)).t()
+            theirs[expert] = weight_format.tile(packed, slice(None), slice(None)).t()
     rows, ends_X = torch.randn(ends[-1], 64), torch.tensor(ends, dtype=torch.int32)
     expected = experts(rows, ends_X)
     assert (quantized(rows, ends_X) - expected).norm() <= 0.02 * expected.norm()
