@@ -25,7 +25,7 @@ def tokens(length: int, seed: int = 0) -> Tensor:
 
 @pytest.fixture(params=VARIANT_NAMES)
 def model(make_checkpoint: MakeCheckpoint, request: pytest.FixtureRequest) -> Transformer:
-    return load_model(make_checkpoint(request.param, 0))
+    return load_model(make_checkpoint(request.param, 0), maps_tables=False)
 
 
 def test_a_sequence_does_not_see_its_neighbours(model: Transformer) -> None:
