@@ -45,7 +45,7 @@ def _wide(path: Path) -> Iterator[Figure]:
 
 
 def _tiny(name: str, path: Path) -> Iterator[Figure]:
-    rates = _print_even(f"tiny {name}, float32", path, (1, 8, 32), dtypes=(None,), prompt=48, answer=64, rounds=5)
+    rates = _print_even(f"tiny {name}, float32", path, (1, 8, 32), dtypes=(None,), prompt=48, answer=64, rounds=4)
     for batch in DECODE_TARGETS:
         yield Figure(f"native_vs_transformers_{name}_decode_b{batch}", _ratio(rates[batch], "decode"), ">=", 1.5)
     mixed = _rates(path, 8, (None,), Workload.mixed, 3)
@@ -60,11 +60,13 @@ def _print_even(
     dtypes: tuple[torch.dtype | None, ...],
     prompt: int = 24,
     answer: int = 24,
-    rounds: int = 3,
+    rounds: int = 2,
 ) -> dict[int, dict[str, Rates]]:
     rates = {}
     for batch in batches:
-        rates[batch] = _rates(path, batch, dtypes, partial(Workload.even, prompt=prompt, answer=answer), rounds)
+        rates[batch] = _rates(
+            path, batch, dtypes, partial(Workload.even, prompt=prompt, answer=answer), rounds + 12 // batch
+        )
         print(f"  {title}, batch {batch}: {line(rates[batch])}", flush=True)
     return rates
 

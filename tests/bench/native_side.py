@@ -38,7 +38,7 @@ class NativeSide:
         """See Side. Requests are handed over one by one, as callers would."""
         gathered = _Gathered(len(workload.prompts))
         for i, (prompt, count) in enumerate(zip(workload.prompts, workload.num_tokens, strict=True)):
-            self._loop.submit(str(i), prompt, SamplingParams(count, temperature=0), gathered.put)
+            self._loop.submit(str(i), prompt, SamplingParams(count, temperature=0, ignore_eos=True), gathered.put)
         return gathered.wait()
 
 
