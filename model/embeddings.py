@@ -15,7 +15,7 @@ from model.config import TextConfig
 from model.file_table import FileTable
 from model.layers import Layer, Linear, RMSNorm, add_rms_norm, gelu_tanh, noise, scalar
 
-_TOKENS_AT_ONCE = 128
+_TOKENS_AT_ONCE = 32
 
 
 @lru_cache

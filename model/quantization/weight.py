@@ -12,7 +12,7 @@ from model.layers import Layer
 from model.quantization.format import Format, Packed
 
 # Floats of a weight that exist at once are a tile this wide.
-TILE = 512
+TILE = 256
 
 
 class QuantizedWeight(Layer):

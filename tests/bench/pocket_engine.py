@@ -24,7 +24,7 @@ def main() -> None:
     """Arguments: checkpoint folder, prompt tokens, new tokens, threads."""
     path, prompt_tokens, new_tokens, num_threads = Path(sys.argv[1]), *map(int, sys.argv[2:5])
     config = RuntimeConfig(
-        max_batch_size=1, max_context=1024, kv_token_budget=1024, prefill_tokens=128, num_threads=num_threads
+        max_batch_size=1, max_context=1024, kv_token_budget=1024, prefill_tokens=64, num_threads=num_threads
     )
     started = time.perf_counter()
     model = load_model(path)
