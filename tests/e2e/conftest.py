@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,10 @@ from cluster.sessions.embedded import EmbeddedValkey
 from tests.cluster.taught_answers import write_taught_answers
 from tests.e2e.up_process import UpProcess
 from tests.ports import free_port
+
+# A shell that runs the tests in the background makes them, and all that they start, deaf to Ctrl-C.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 CONFIG = """
 gateway: {{port: {port}, max_message_mb: 16}}
