@@ -90,6 +90,12 @@ class VariantConfig(_Section):
         ge=16,
         description="Tokens that a replica's KV cache holds. Default: 8192 a sequence, fewer if memory is short.",
     )
+    prefill_tokens: int = Field(
+        512,
+        ge=16,
+        le=65536,
+        description="Most prompt tokens that one step computes; fewer take less memory. An image is never split.",
+    )
     prefix_cache: bool = Field(True, description="Compute what prompts begin alike with only once.")
     num_threads: int | None = Field(
         None, ge=1, description="CPU threads of the engine. Default: half the machine's logical cores."

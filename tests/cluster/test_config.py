@@ -78,6 +78,8 @@ def test_a_config_survives_the_way_to_another_process() -> None:
         ("variants: {e2b: {engine: magic}}", "variants.e2b.engine"),
         ("variants: {e2b: {replicas: {min: 3, max: 2}}}", "variants.e2b.replicas"),
         ("variants: {e2b: {max_context_tokens: 1}}", "variants.e2b.max_context_tokens"),
+        ("variants: {e2b: {prefill_tokens: 8}}", "variants.e2b.prefill_tokens"),
+        ("variants: {e2b: {prefill_tokens: 65537}}", "variants.e2b.prefill_tokens"),
         ("variants: {e2b: {cost: -1}}", "variants.e2b.cost"),
         ("variants: {e2b: {dtype: float16}}", "variants.e2b.dtype"),
         ("variants: {e9b: {}}", "variants.e9b"),

@@ -16,6 +16,7 @@ from cluster.errors import ClusterError, Unavailable
 from model.checkpoint import CheckpointError
 from model.quantization.scheme import Quantization
 from model.quantization.writer import quantize_checkpoint
+from model.runtime.prefill_limit import PrefillLimit
 from model.runtime.sampling import SamplingParams
 from tests.cluster.engines.conftest import CONTEXT_TOKENS
 
@@ -101,6 +102,26 @@ async def test_the_cache_is_as_large_as_configured(checkpoint: Path) -> None:
     await engine.start()
     assert engine.load().kv_capacity_tokens == 9000
     await engine.stop()
+
+
+@pytest.mark.parametrize(("settings", "expected"), [({}, 512), ({"prefill_tokens": 16}, 16)])
+async def test_no_step_computes_more_prompt_tokens_than_configured(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, int], expected: int
+) -> None:
+    chunks: list[int] = []
+    observe = PrefillLimit.observe
+
+    def watched(limit: PrefillLimit, num_tokens: int, seconds: float) -> None:
+        chunks.append(num_tokens)
+        observe(limit, num_tokens, seconds)
+
+    monkeypatch.setattr(PrefillLimit, "observe", watched)
+    engine = NativeEngine(checkpoint, CONFIG.model_copy(update=settings), 1024)
+    await engine.start()
+    request = EngineRequest("r", list(range(300, 340)) * 15, SamplingParams(max_tokens=1))
+    assert [output async for output in engine.generate(request)]
+    await engine.stop()
+    assert max(chunks) == expected
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
