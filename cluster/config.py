@@ -77,7 +77,7 @@ class VariantConfig(_Section):
         None,
         description="Folder, Hugging Face repository, or tiny:<variant>. Default: the family's.",
     )
-    engine: Literal["native", "echo"] = Field("native", description="What runs it.")
+    engine: Literal["native", "vllm", "echo"] = Field("native", description="What runs it.")
     replicas: ReplicasConfig = Field(default_factory=lambda: ReplicasConfig())
     max_batch_size: int = Field(16, ge=1, description="Sequences that one replica decodes together.")
     max_queued_requests: int = Field(64, ge=0, description="Requests that may wait in a replica.")
@@ -90,18 +90,26 @@ class VariantConfig(_Section):
         ge=16,
         description="Tokens that a replica's KV cache holds. Default: 8192 a sequence, fewer if memory is short.",
     )
-    prefill_tokens: int = Field(
-        512,
+    prefill_tokens: int | None = Field(
+        None,
         ge=16,
         le=65536,
-        description="Most prompt tokens that one step computes; fewer take less memory. An image is never split.",
+        description="Most prompt tokens that one step computes; fewer take less memory. An image is never split. "
+        "Default: 512, with vLLM 4096.",
     )
     prefix_cache: bool = Field(True, description="Compute what prompts begin alike with only once.")
     num_threads: int | None = Field(
         None, ge=1, description="CPU threads of the engine. Default: half the machine's logical cores."
     )
     num_cpus: float = Field(0.1, ge=0, description="CPUs that Ray reserves for a replica.")
-    num_gpus: float = Field(0, ge=0, description="GPUs that Ray reserves for a replica.")
+    num_gpus: float = Field(0, ge=0, description="GPUs that Ray reserves for a replica, all its ranks together.")
+    tensor_parallel: int = Field(1, ge=1, description="vLLM: ranks that share each layer of a replica.")
+    expert_parallel: bool = Field(False, description="vLLM: each rank holds whole experts, not a part of every one.")
+    quantization: Literal["fp8_per_channel", "int8_per_channel_weight_only"] | None = Field(
+        None, description="vLLM: quantise at load; int8 takes only experts. Default: as the checkpoint stores it."
+    )
+    kv_cache_dtype: Literal["auto", "fp8"] = Field("auto", description="vLLM: keys and values in memory.")
+    gpu_memory_utilization: float = Field(0.9, gt=0, le=1, description="vLLM: the share of a GPU it may fill.")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
         description="Weights in memory; auto: as stored. A CPU without bfloat16 instructions computes in float32.",

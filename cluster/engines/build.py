@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cluster.config import VariantConfig
+from cluster.config import ConfigError, VariantConfig
 from cluster.engines.base import Engine
 
 
 def build_engine(checkpoint: Path, config: VariantConfig, context_tokens: int) -> Engine:
-    """The engine, not started. Engines are imported here, so that echo needs no torch."""
+    """The engine, not started. Engines are imported here, so that echo needs no torch. Raises ConfigError."""
+    if config.engine == "vllm":
+        raise ConfigError("engine: vllm is not part of this release; use native")
     if config.engine == "echo":
         from cluster.engines.echo import EchoEngine
         from model.tokenizer import Tokenizer

@@ -66,7 +66,7 @@ class NativeEngine(Engine):
             max_batch_size=self._config.max_batch_size,
             max_context=self._context_tokens,
             max_waiting=max(1, self._config.max_queued_requests),
-            prefill_tokens=self._config.prefill_tokens,
+            prefill_tokens=self._config.prefill_tokens or RuntimeConfig.prefill_tokens,
             kv_token_budget=self._config.kv_cache_tokens,
             has_prefix_cache=self._config.prefix_cache,
             num_threads=num_threads,
