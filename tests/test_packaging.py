@@ -133,9 +133,9 @@ def test_the_wheel_holds_every_file_of_the_packages_and_nothing_else(wheel: Path
         str(file.relative_to(ROOT))
         for package in PACKAGES
         for file in (ROOT / package).rglob("*")
-        if file.is_file() and file.suffix in (".py", ".pyi", ".lua", ".jinja", ".proto", ".typed")
+        if file.is_file() and file.suffix in (".py", ".pyi", ".lua", ".jinja", ".proto", ".typed", ".flac")
     }
-    assert {Path(name).suffix for name in wanted} == {".py", ".pyi", ".lua", ".jinja", ".proto", ".typed"}
+    assert {Path(name).suffix for name in wanted} == {".py", ".pyi", ".lua", ".jinja", ".proto", ".typed", ".flac"}
     assert wanted <= names
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == set(PACKAGES)
 
