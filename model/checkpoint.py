@@ -67,6 +67,11 @@ class Checkpoint:
         tensor: Tensor = self._open(self.file_of[name]).get_tensor(name)
         return tensor
 
+    def entry(self, name: str, index: int) -> Tensor:
+        """One entry of the tensor's first dimension, on the CPU: no other is read."""
+        rows: Tensor = self._open(self.file_of[name]).get_slice(name)[index : index + 1]
+        return rows[0]
+
     def table(self, name: str) -> FileTable:
         """A two-dimensional tensor that stays in its file, which it keeps open for itself."""
         from model.file_table import FileTable  # not at the top: it imports torch

@@ -1,19 +1,20 @@
 """Mixture of experts in three steps that stay apart: route, dispatch to experts, combine.
 
-`Dispatcher` is the seam where experts may live elsewhere; `LocalDispatcher` keeps them here.
+The dispatcher is the seam where experts may live elsewhere: see model/dispatch.py.
 Shapes: T tokens, D hidden, X experts, K experts per token, F expert width, R = T*K rows sorted by expert,
 I and O input and output size of a weight.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.config import MoeConfig, TextConfig
+from model.dispatch import Dispatcher, LocalDispatcher
 from model.layers import Layer, Linear, RMSNorm, gelu_gate, noise, rms_norm, scalar
 
 # Elements: copying a weight for every row costs less than a call for every expert up to here.
@@ -25,26 +26,6 @@ class Routing(NamedTuple):
 
     experts_TK: Tensor
     weights_TK: Tensor
-
-
-class Dispatched(NamedTuple):
-    """Rows sorted by expert: `ends_X` (int32) is where each expert's end, `order_R` where a row came from."""
-
-    rows_RD: Tensor
-    ends_X: Tensor
-    order_R: Tensor
-
-
-class Dispatcher(Protocol):
-    """Brings tokens to the experts they chose and their answers back."""
-
-    def dispatch(self, x_TD: Tensor, experts_TK: Tensor) -> Dispatched:
-        """One row per token and chosen expert, grouped by expert."""
-        ...
-
-    def combine(self, rows_RD: Tensor, dispatched: Dispatched, weights_TK: Tensor) -> Tensor:
-        """The weighted sum of each token's rows, [T, D]."""
-        ...
 
 
 class Router(Layer):
@@ -65,27 +46,6 @@ class Router(Layer):
         chosen_TK, experts_TK = scores_TX.topk(self._top_k, dim=-1)
         weights_TK = chosen_TK.softmax(-1, dtype=torch.float32)
         return Routing(experts_TK, weights_TK * self.per_expert_scale[experts_TK])
-
-
-class LocalDispatcher:
-    """All experts are here: dispatching is a stable sort by expert."""
-
-    def __init__(self, num_experts: int) -> None:
-        self._num_experts = num_experts
-
-    def dispatch(self, x_TD: Tensor, experts_TK: Tensor) -> Dispatched:
-        """See Dispatcher."""
-        experts_R, order_R = experts_TK.flatten().sort(stable=True)
-        bounds_X = torch.arange(self._num_experts, device=x_TD.device)
-        ends_X = torch.searchsorted(experts_R, bounds_X, right=True, out_int32=True)
-        return Dispatched(x_TD[order_R // experts_TK.shape[1]], ends_X, order_R)
-
-    def combine(self, rows_RD: Tensor, dispatched: Dispatched, weights_TK: Tensor) -> Tensor:
-        """See Dispatcher."""
-        unsorted_RD = torch.empty_like(rows_RD)
-        unsorted_RD[dispatched.order_R] = rows_RD
-        by_token_TKD = unsorted_RD.view(*weights_TK.shape, rows_RD.shape[1])
-        return (by_token_TKD * weights_TK[..., None]).sum(1).type_as(rows_RD)
 
 
 class Experts(Layer):

@@ -9,6 +9,7 @@ import torch
 from model.config import ModelConfig
 from model.encoder_weights import AUDIO_NAMES, VISION_NAMES, encoder_weight_map
 from model.encoders import Encoders
+from model.expert_shard import ExpertShard
 from model.layers import Layer
 from model.quantization.scheme import Quantization
 from model.transformer import Transformer
@@ -53,14 +54,16 @@ def load_multimodal(
     progress: Progress | None = None,
     quantization: Quantization | None = None,
     maps_tables: bool = True,
+    shard: ExpertShard | None = None,
 ) -> GemmaModel:
     """Text decoder and encoders of a Hugging Face checkpoint folder; see `model.weights.load_model`.
 
-    Encoders are never quantised.
+    Encoders are never quantised. With `shard` only that rank's experts are read.
     """
     return load_module(
         path,
         build_multimodal,
+        shard=shard,
         has_encoders=True,
         dtype=dtype,
         device=device,

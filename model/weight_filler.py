@@ -83,17 +83,26 @@ class WeightFiller:
     def _copied(self, pieces: Pieces, shape: torch.Size) -> Tensor:
         tensor = torch.empty(shape, dtype=self._dtype, device=self._device)
         for piece in pieces:
-            view_of(tensor, piece).copy_(self._read(piece.name))
+            view = view_of(tensor, piece)
+            if piece.entries is None:
+                view.copy_(self._read(piece.name))
+            for place, entry in enumerate(piece.entries or ()):
+                view[place].copy_(self._read(piece.name, entry))
         return tensor
 
     def _stored(self, pieces: Pieces) -> Tensor:
         """In the checkpoint's own type, on the CPU; a weight of one piece stays in the file."""
-        tensors = [self._read(piece.name) for piece in pieces]
+        tensors = [self._entries(piece) for piece in pieces]
         return tensors[0] if len(tensors) == 1 else torch.cat(tensors)
 
-    def _read(self, name: str) -> Tensor:
+    def _entries(self, piece: Piece) -> Tensor:
+        if piece.entries is None:
+            return self._read(piece.name)
+        return torch.stack([self._read(piece.name, entry) for entry in piece.entries])
+
+    def _read(self, name: str, entry: int | None = None) -> Tensor:
         try:
-            tensor = self._checkpoint.tensor(name)
+            tensor = self._checkpoint.tensor(name) if entry is None else self._checkpoint.entry(name, entry)
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{name} cannot be read: {error}") from error
         _check_dtype(name, tensor.dtype)
@@ -115,8 +124,9 @@ class WeightFiller:
 
     def _num_bytes(self, name: str, pieces: Pieces, is_quantized: bool) -> int:
         """Before quantisation."""
-        shapes = [torch.Size(piece.shape) for piece in pieces] if is_quantized else [self._ours(name).shape]
-        return sum(shape.numel() for shape in shapes) * self._dtype.itemsize
+        if not is_quantized:
+            return self._ours(name).numel() * self._dtype.itemsize
+        return sum(piece.num_elements for piece in pieces) * self._dtype.itemsize
 
     def _advance(self, size: int, total: int) -> None:
         self._done += size

@@ -18,11 +18,21 @@ HEAD = "lm_head.weight"
 
 @dataclass(frozen=True)
 class Piece:
-    """One tensor of theirs inside one of ours: its name, its shape, and the rows it fills (None: all)."""
+    """One tensor of theirs inside one of ours: its name, its shape, and the rows it fills (None: all).
+
+    With `entries` only those of its first dimension are ours, in that order.
+    """
 
     name: str
     shape: tuple[int, ...]
     rows: slice | None = None
+    entries: tuple[int, ...] | None = None
+
+    @property
+    def num_elements(self) -> int:
+        """Of the part that is ours."""
+        shape = self.shape if self.entries is None else (len(self.entries), *self.shape[1:])
+        return math.prod(shape)
 
 
 Pieces: TypeAlias = tuple[Piece, ...]

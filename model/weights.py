@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from model.checkpoint import SINGLE_FILE, Checkpoint, CheckpointError
 from model.config import ModelConfig, TextConfig
+from model.expert_shard import ExpertShard
 from model.quantization.scheme import Quantization, StoredQuantization
 from model.quantization.stored import StoredWeights
 from model.quantization.swap import quantize_modules
@@ -51,6 +52,7 @@ def load_model(
     progress: Progress | None = None,
     quantization: Quantization | None = None,
     maps_tables: bool = True,
+    shard: ExpertShard | None = None,
 ) -> Transformer:
     """The text decoder of a Hugging Face checkpoint folder, in eval mode and without gradients.
 
@@ -58,7 +60,8 @@ def load_model(
     copied one by one from the mapped files, so no second copy of the model is ever in memory. With `quantization`
     they are quantised on the way, on the CPU alone; a checkpoint stored quantised is read as it is. With
     `maps_tables` embedding tables that are looked up only stay in their file, as the tied head does if it is stored
-    in the model's type; without it they are quantised too.
+    in the model's type; without it they are quantised too. With `shard` only that rank's experts are read, and the
+    model answers once it is connected to the other ranks.
     CheckpointError if a file is missing or broken, or if a weight is missing, unknown or of the wrong shape.
     """
     return load_module(
@@ -69,6 +72,7 @@ def load_model(
         progress=progress,
         quantization=quantization,
         maps_tables=maps_tables,
+        shard=shard,
     )
 
 
@@ -86,6 +90,7 @@ def load_module(
     progress: Progress | None = None,
     quantization: Quantization | None = None,
     maps_tables: bool = True,
+    shard: ExpertShard | None = None,
 ) -> ModuleT:
     """As load_model, for the module and weight map that `build(config, prefix of the text weights)` returns.
 
@@ -97,11 +102,17 @@ def load_module(
     dtype, device = dtype or _dtype(config.dtype), torch.device(device)
     if scheme is not None and device.type != "cpu":
         raise CheckpointError(f"quantised weights run on the CPU, not on {device}")
+    if shard is not None and stored is not None:
+        raise CheckpointError(
+            f"{path} is stored as {stored.scheme.name}: experts are split from float checkpoints only"
+        )
     checkpoint = Checkpoint(path)
     try:
         prefix = "" if stored is not None else _find_prefix(checkpoint)
         with torch.device("meta"):
             model, weights = build(config, prefix)
+            if shard is not None:
+                weights = shard.cut(model, weights, config.text)
             has_tables = stored is not None or not maps_tables
             quantized = (
                 {} if scheme is None else quantize_modules(model, scheme, dtype, has_quantized_tables=has_tables)

@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model.config import MoeConfig
+from model.dispatch import LocalDispatcher
 from model.layers import rms_norm
-from model.moe import Experts, LocalDispatcher, Router, Routing, _by_gather, _by_kernel
+from model.moe import Experts, Router, Routing, _by_gather, _by_kernel
 
 
 def randomized(module: torch.nn.Module) -> torch.nn.Module:

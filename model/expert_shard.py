@@ -1,0 +1,65 @@
+"""One rank's part of a mixture of experts: a model that holds, and a loader that reads, those experts alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from torch import nn
+
+from model.config import TextConfig
+from model.dispatch import AllToAllDispatcher
+from model.expert_placement import ExpertPlacement, PlacementError, even_placement
+from model.moe import Experts, MixtureOfExperts
+from model.weight_map import Pieces
+
+
+@dataclass(frozen=True)
+class ExpertShard:
+    """What rank `rank` of `num_ranks` holds."""
+
+    rank: int
+    num_ranks: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rank < self.num_ranks:
+            raise PlacementError(f"rank {self.rank} is not one of {self.num_ranks} ranks, counted from 0")
+
+    def placement(self, config: TextConfig) -> ExpertPlacement:
+        """Where the experts of each layer lie at first. PlacementError if they cannot be spread so."""
+        if config.moe is None:
+            raise PlacementError(f"the model has no experts to spread over {self.num_ranks} ranks: it is dense")
+        return even_placement(config.moe.num_experts, self.num_ranks)
+
+    def cut(self, model: nn.Module, weights: Mapping[str, Pieces], config: TextConfig) -> dict[str, Pieces]:
+        """Gives an unfilled model room for this rank's experts alone; returns where they are in the checkpoint.
+
+        Call it under the device the model was built under.
+        """
+        held = self.placement(config).slots[self.rank]
+        cut = dict(weights)
+        for name, moe in _mixtures(model):
+            width, hidden_size = moe.experts.down.shape[2], moe.experts.down.shape[1]
+            moe.experts = Experts(hidden_size, len(held), width)
+            for weight in ("gate_up", "down"):
+                key = f"{name}.experts.{weight}"
+                cut[key] = tuple(replace(piece, entries=held) for piece in weights[key])
+        return cut
+
+    def connect(self, model: nn.Module, config: TextConfig) -> None:
+        """Lets the layers reach the experts of all ranks, through the default process group, which is up."""
+        placement = self.placement(config)
+        for _, moe in _mixtures(model):
+            moe.dispatcher = AllToAllDispatcher(placement)
+
+
+def expert_bytes(model: nn.Module) -> int:
+    """Bytes of the experts that this model holds."""
+    tensors = [tensor for _, moe in _mixtures(model) for tensor in moe.experts.state_dict().values()]
+    return sum(tensor.nbytes for tensor in tensors)
+
+
+def _mixtures(model: nn.Module) -> Iterator[tuple[str, MixtureOfExperts]]:
+    for name, module in model.named_modules():
+        if isinstance(module, MixtureOfExperts):
+            yield name, module
