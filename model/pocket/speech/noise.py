@@ -4,6 +4,7 @@ Shapes: N samples.
 """
 
 import random
+from functools import cache
 
 import numpy as np
 
@@ -13,6 +14,8 @@ MAX_SILENCE_S = 0.2
 _SNR_DB = (10.0, 40.0)
 _GAIN = (0.3, 1.0)
 _CLEAN_SHARE = 0.2
+# Some 16 s; a power of two, for the transform's sake.
+_NOISE_SAMPLES = 2**18
 
 
 def recorded(rng: random.Random, samples_N: np.ndarray) -> np.ndarray:
@@ -28,12 +31,16 @@ def recorded(rng: random.Random, samples_N: np.ndarray) -> np.ndarray:
 
 
 def _noise(rng: random.Random, length: int) -> np.ndarray:
-    """White or pink noise [N] of power 1."""
-    white_N = np.random.default_rng(rng.getrandbits(64)).standard_normal(length, dtype=np.float32)
-    if rng.random() < 0.5:
-        return white_N
+    """Some part of the white or the pink noise [N]; clips are shorter than either."""
+    start = rng.randrange(_NOISE_SAMPLES - length)
+    return _noises()[rng.randrange(2)][start : start + length]
+
+
+@cache
+def _noises() -> tuple[np.ndarray, np.ndarray]:
+    """White and pink noise of power 1, always the same: drawing a part is far quicker than making it anew."""
+    white_N = np.random.default_rng(0).standard_normal(_NOISE_SAMPLES, dtype=np.float32)
     spectrum = np.fft.rfft(white_N)
     # Pink: power falls as the frequency rises.
-    pink_N: np.ndarray = np.fft.irfft(spectrum / np.sqrt(np.arange(1, len(spectrum) + 1)), length).astype(np.float32)
-    pink_N /= np.sqrt(np.mean(np.square(pink_N)))
-    return pink_N
+    pink_N = np.fft.irfft(spectrum / np.sqrt(np.arange(1, len(spectrum) + 1)), _NOISE_SAMPLES).astype(np.float32)
+    return white_N, pink_N / np.sqrt(np.mean(np.square(pink_N)))
