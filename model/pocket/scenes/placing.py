@@ -1,0 +1,108 @@
+"""Scenes by chance: which things, where, how large and before what."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+
+from model.pocket.dialogue import Split
+from model.pocket.scenes.scene import COLOURS, RGB_OF, SHAPES, Background, Colour, Kind, Rgb, Scene, Thing
+from model.pocket.scenes.sizes import picture_size
+
+MAX_THINGS = 5
+# Cells are squeezed around their middle, so that a place is never a matter of opinion.
+_MAX_SHIFT = 0.13
+# Of a cell's smaller side. Neighbours that come as close as they can still have a gap.
+_MIN_RADIUS = 0.32
+_GAP = 0.94
+_MAX_TURN = 12.0
+_JITTER = 14
+# Levels between a thing and what is behind it. Grey is far from every colour, so that there is always one.
+_MIN_CONTRAST = 125.0
+_GREY: Rgb = (128, 128, 128)
+_GROUNDS: tuple[Rgb, ...] = (
+    (255, 255, 255),
+    (255, 255, 255),
+    (225, 225, 225),
+    (0, 0, 0),
+    (50, 50, 55),
+    (222, 235, 250),
+    (225, 245, 228),
+    (250, 228, 232),
+    (250, 246, 222),
+)
+
+
+def one_kind(rng: random.Random, count: int) -> list[Kind]:
+    """So many equal things."""
+    return [(rng.choice(SHAPES), rng.choice(COLOURS))] * count
+
+
+def two_kinds(rng: random.Random) -> list[Kind]:
+    """Two things that differ in shape, colour or both."""
+    while True:
+        first, second = one_kind(rng, 1)[0], one_kind(rng, 1)[0]
+        if first != second:
+            return [first, second]
+
+
+def any_kinds(rng: random.Random) -> list[Kind]:
+    """Up to five things of few shapes and colours, so that some are alike."""
+    shapes = rng.sample(SHAPES, rng.randint(1, 3))
+    colours = rng.sample(COLOURS, rng.randint(1, 3))
+    return [(rng.choice(shapes), rng.choice(colours)) for _ in range(rng.randint(1, MAX_THINGS))]
+
+
+def some_kinds(rng: random.Random) -> list[Kind]:
+    """Any of the three above."""
+    form = rng.randrange(4)
+    if form == 0:
+        return one_kind(rng, 1)
+    if form == 1:
+        return one_kind(rng, rng.randint(2, MAX_THINGS))
+    return two_kinds(rng) if form == 2 else any_kinds(rng)
+
+
+def placed(rng: random.Random, split: Split, kinds: Sequence[Kind]) -> Scene:
+    """A scene with one thing of each kind given, each in a cell of its own."""
+    width, height = picture_size(rng, split)
+    cells = rng.sample(range(9), len(kinds))
+    centres = [_centre(rng, cell, width / 3, height / 3) for cell in cells]
+    things = []
+    for index, ((shape, colour), cell, (x, y)) in enumerate(zip(kinds, cells, centres, strict=True)):
+        others = centres[:index] + centres[index + 1 :]
+        radius = rng.uniform(_MIN_RADIUS * min(width, height) / 3, _room(x, y, width, height, others))
+        turn = rng.uniform(-_MAX_TURN, _MAX_TURN)
+        row, column = divmod(cell, 3)
+        things.append(Thing(shape, colour, column, row, x, y, radius, turn, _jittered(rng, RGB_OF[colour])))
+    return Scene(width, height, _background(rng, {colour for _, colour in kinds}), tuple(things))
+
+
+def _centre(rng: random.Random, cell: int, cell_width: float, cell_height: float) -> tuple[float, float]:
+    row, column = divmod(cell, 3)
+    shift_x, shift_y = (rng.uniform(-_MAX_SHIFT, _MAX_SHIFT) for _ in range(2))
+    return (column + 0.5 + shift_x) * cell_width, (row + 0.5 + shift_y) * cell_height
+
+
+def _room(x: float, y: float, width: int, height: int, others: list[tuple[float, float]]) -> float:
+    """The largest radius here that leaves others as much and stays in the picture."""
+    nearest = min((math.dist((x, y), other) for other in others), default=math.inf)
+    return _GAP * min(x, y, width - x, height - y, nearest / 2)
+
+
+def _background(rng: random.Random, colours: set[Colour]) -> Background:
+    usable = [ground for ground in _GROUNDS if _is_clear(ground, colours)] or [_GREY]
+    top = rng.choice(usable)
+    bottom = _jittered(rng, top) if rng.random() < 0.3 else top
+    noise = rng.randint(4, 20) if rng.random() < 0.2 else 0
+    return Background(top, bottom, noise, rng.getrandbits(32))
+
+
+def _is_clear(ground: Rgb, colours: set[Colour]) -> bool:
+    return all(math.dist(ground, RGB_OF[colour]) >= _MIN_CONTRAST for colour in colours)
+
+
+def _jittered(rng: random.Random, rgb: Rgb) -> Rgb:
+    red, green, blue = (min(255, max(0, level + rng.randint(-_JITTER, _JITTER))) for level in rgb)
+    return red, green, blue

@@ -1,0 +1,128 @@
+"""Pictures: what is in them, which colour, shape, how many and where; and two of them compared.
+
+Each skill asks two to five questions about one picture, or pair, of which the last is of that skill.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeVar
+
+from PIL import Image
+
+from model.pocket.dialogue import Dialogue, Message, Skill, Split
+from model.pocket.scenes.asking import ONE_PICTURE
+from model.pocket.scenes.comparing import TWO_PICTURES, Pair
+from model.pocket.scenes.drawing import draw
+from model.pocket.scenes.placing import one_kind, placed, some_kinds
+from model.pocket.scenes.question import Question, QuestionKind
+
+Seen = TypeVar("Seen")
+
+MAX_QUESTIONS = 5
+_MAX_COMPARED = 3
+# So often are two pictures alike in shape, or in colour, beyond chance: else one waited long for a "yes".
+_ALIKE = 0.35
+
+
+def describe(rng: random.Random, split: Split) -> Dialogue:
+    """Asks at last what is in the picture: "a red circle", "three red circles", "a red circle and a blue star"."""
+    return _about_one(rng, split, "describe")
+
+
+def colour(rng: random.Random, split: Split) -> Dialogue:
+    """Asks at last for a colour: "red"."""
+    return _about_one(rng, split, "colour")
+
+
+def shape(rng: random.Random, split: Split) -> Dialogue:
+    """Asks at last for a shape: "circle"."""
+    return _about_one(rng, split, "shape")
+
+
+def count(rng: random.Random, split: Split) -> Dialogue:
+    """Asks at last how many there are: "0" to "5"."""
+    return _about_one(rng, split, "count")
+
+
+def position(rng: random.Random, split: Split) -> Dialogue:
+    """Asks at last where something is, "top left", or what is somewhere: "a red circle", "nothing"."""
+    return _about_one(rng, split, "position")
+
+
+def compare(rng: random.Random, split: Split) -> Dialogue:
+    """Two pictures; asks at last whether they are alike, or which it is: "yes", "no", "the first", "the second"."""
+    kinds = [kind for kind in TWO_PICTURES if kind.skill == "compare"]
+    kind = rng.choice(kinds)
+    pair, last = _asked(rng, kind, partial(_pair, rng, split))
+    asked = [*_others(rng, pair, TWO_PICTURES, last), last]
+    return _dialogue(rng, "compare", asked, [draw(scene) for scene in pair])
+
+
+def look(rng: random.Random, split: Split) -> Dialogue:
+    """Any of the skills that are about one picture, each as often as the others. To train on."""
+    return rng.choice((describe, colour, shape, count, position))(rng, split)
+
+
+# By the name that their dialogues have.
+SKILLS: dict[str, Skill] = {
+    "describe": describe,
+    "colour": colour,
+    "shape": shape,
+    "count": count,
+    "position": position,
+    "compare": compare,
+}
+
+
+def _about_one(rng: random.Random, split: Split, skill: str) -> Dialogue:
+    kind = rng.choice([kind for kind in ONE_PICTURE if kind.skill == skill])
+    scene, last = _asked(rng, kind, lambda: placed(rng, split, some_kinds(rng)))
+    asked = [*_others(rng, scene, ONE_PICTURE, last), last]
+    return _dialogue(rng, skill, asked, [draw(scene)])
+
+
+def _pair(rng: random.Random, split: Split) -> Pair:
+    first, second = one_kind(rng, 1)[0], one_kind(rng, 1)[0]
+    second_shape = first[0] if rng.random() < _ALIKE else second[0]
+    second_colour = first[1] if rng.random() < _ALIKE else second[1]
+    counts = [rng.randint(1, _MAX_COMPARED) for _ in range(2)]
+    return (
+        placed(rng, split, [first] * counts[0]),
+        placed(rng, split, [(second_shape, second_colour)] * counts[1]),
+    )
+
+
+def _asked(rng: random.Random, kind: QuestionKind[Seen], see: Callable[[], Seen]) -> tuple[Seen, Question]:
+    """Something to see that fits the answer, which is drawn first: so no answer is more frequent than another."""
+    answer = rng.choice(kind.answers) if kind.answers else None
+    while True:
+        seen = see()
+        fitting = [question for question in kind.find(seen) if answer in (None, question.answer)]
+        if fitting:
+            return seen, rng.choice(fitting)
+
+
+def _others(rng: random.Random, seen: Seen, kinds: Sequence[QuestionKind[Seen]], last: Question) -> list[Question]:
+    """One to four further questions about what is seen, each of another kind and none of them twice."""
+    number = rng.randint(1, MAX_QUESTIONS - 1)
+    found: list[Question] = []
+    for kind in rng.sample(kinds, len(kinds)):
+        fitting = [question for question in kind.find(seen) if question not in (last, *found)]
+        if fitting and len(found) < number:
+            answer = rng.choice(sorted({question.answer for question in fitting}))
+            found.append(rng.choice([question for question in fitting if question.answer == answer]))
+    return found
+
+
+def _dialogue(rng: random.Random, skill: str, asked: Sequence[Question], images: Sequence[Image.Image]) -> Dialogue:
+    messages: list[Message] = []
+    for question in asked:
+        messages.append({"role": "user", "content": question.worded(rng)})
+        messages.append({"role": "assistant", "content": question.answer})
+    parts = [{"type": "image", "image": image} for image in images]
+    text = {"type": "text", "text": messages[0]["content"]}
+    messages[0]["content"] = [*parts, text] if rng.random() < 0.5 else [text, *parts]
+    return Dialogue(skill, messages)

@@ -1,0 +1,170 @@
+"""Dialogues about pictures: answers are right by the pixels, equally frequent, and the same for the same seed."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import Counter, deque
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from model.pocket.dialogue import Dialogue, Skill
+from model.pocket.scenes.scene import COLOURS, PLACES, RGB_OF, SHAPES
+from model.pocket.skills import seeing
+from model.pocket.skills.seeing import SKILLS
+
+# By how much of a circle around it a shape covers, from the least on.
+_COVERAGE = {"star": 0.39, "triangle": 0.41, "cross": 0.6, "square": 0.64, "circle": 1.0}
+
+
+def _dialogues(skill: Skill, count: int, split: Any = "train") -> list[Dialogue]:
+    rng = random.Random(11)
+    return [skill(rng, split) for _ in range(count)]
+
+
+def _images(dialogue: Dialogue) -> list[Image.Image]:
+    return [part["image"] for part in dialogue.messages[0]["content"] if part["type"] == "image"]
+
+
+def _small(dialogues: list[Dialogue]) -> list[Dialogue]:
+    """Those with a small picture, whose pixels are soon counted."""
+    return [dialogue for dialogue in dialogues if math.prod(_images(dialogue)[0].size) < 20_000]
+
+
+def _text(message: dict[str, Any]) -> str:
+    content = message["content"]
+    return content if isinstance(content, str) else next(part["text"] for part in content if part["type"] == "text")
+
+
+def _turns(dialogue: Dialogue) -> list[tuple[str, str]]:
+    texts = [_text(message) for message in dialogue.messages]
+    return list(zip(texts[::2], texts[1::2], strict=True))
+
+
+def _blobs(image: Image.Image) -> list[np.ndarray]:
+    """Pixels [N, 2] of each connected patch that differs from the row's edge, as (y, x)."""
+    pixels = np.asarray(image, dtype=np.float64)
+    differs = np.linalg.norm(pixels - pixels[:, :1], axis=2) > 75
+    blobs = []
+    while differs.any():
+        start = tuple(int(index) for index in np.argwhere(differs)[0])
+        differs[start] = False
+        queue, blob = deque([start]), []
+        while queue:
+            y, x = queue.popleft()
+            blob.append((y, x))
+            for near in ((y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)):
+                if 0 <= near[0] < differs.shape[0] and 0 <= near[1] < differs.shape[1] and differs[near]:
+                    differs[near] = False
+                    queue.append(near)
+        blobs.append(np.array(blob))
+    return [blob for blob in blobs if len(blob) > 12]
+
+
+def _found(image: Image.Image) -> list[tuple[str, str]]:
+    """Colour and place of each thing, from the pixels alone."""
+    found = []
+    for blob in _blobs(image):
+        y, x = blob.mean(axis=0)
+        rgb = np.median(np.asarray(image)[blob[:, 0], blob[:, 1]], axis=0)
+        colour = min(COLOURS, key=lambda name: math.dist(rgb, RGB_OF[name]))
+        found.append((colour, PLACES[3 * int(3 * y / image.height) + int(3 * x / image.width)]))
+    return found
+
+
+def test_counts_colours_and_places_are_those_of_the_pixels() -> None:
+    checked: Counter[str] = Counter()
+    for dialogue in _small(_dialogues(seeing.look, 400)):
+        things = _found(_images(dialogue)[0])
+        for question, answer in _turns(dialogue):
+            words = question.rstrip("?.").lower().split()
+            if "shapes" in words and ("how" in words or words[0] == "count"):
+                colour = next((name for name in COLOURS if name in words), None)
+                assert answer == str(sum(colour in (None, thing[0]) for thing in things)), question
+                checked["count"] += 1
+            elif "at" in words and words[-1] != "at" and ("colour" in words or "color" in words):
+                place = question.rstrip("?").split(" at the ")[1]
+                assert answer in {thing[0] for thing in things if thing[1] == place}, question
+                checked["colour"] += 1
+            elif words[0] == "where" and (named := [name for name in COLOURS if name in words]):
+                assert answer in {thing[1] for thing in things if thing[0] == named[0]}, question
+                checked["place"] += 1
+            elif "of" not in words and words[0] in ("what", "describe") and len(things) == 1 and answer.startswith("a"):
+                assert answer.split()[1] == things[0][0], question
+                checked["describe"] += 1
+    assert min(checked[name] for name in ("count", "colour", "place", "describe")) > 5, checked
+
+
+def test_shapes_are_those_of_the_pixels() -> None:
+    """A lone shape by how much of the circle around it is covered: those that are far apart in that."""
+    far = {"circle", "square", "triangle"}
+    checked = 0
+    for dialogue in _small(_dialogues(seeing.shape, 400)):
+        blobs = _blobs(_images(dialogue)[0])
+        answer = _turns(dialogue)[-1][1]
+        if len(blobs) == 1 and answer in far and len(blobs[0]) > 150:
+            reach = np.linalg.norm(blobs[0] - blobs[0].mean(axis=0), axis=1).max() + 0.5
+            coverage = len(blobs[0]) / (math.pi * reach**2)
+            assert min(far, key=lambda shape: abs(_COVERAGE[shape] - coverage)) == answer
+            checked += 1
+    assert checked > 5
+
+
+@pytest.mark.parametrize("name", SKILLS)
+def test_a_dialogue_has_two_to_five_questions_and_ends_with_its_skill(name: str) -> None:
+    lengths = Counter()
+    for dialogue in _dialogues(SKILLS[name], 100):
+        assert dialogue.skill == name
+        roles = [message["role"] for message in dialogue.messages]
+        assert roles == ["user", "assistant"] * (len(roles) // 2)
+        assert len(_images(dialogue)) == (2 if name == "compare" else 1)
+        assert all(isinstance(message["content"], str) for message in dialogue.messages[1:])
+        assert all(len(question.split()) <= 10 for question, _ in _turns(dialogue))
+        lengths[len(roles) // 2] += 1
+    assert set(lengths) == {2, 3, 4, 5}
+
+
+@pytest.mark.parametrize("name", ["colour", "shape", "count", "compare"])
+def test_no_answer_is_more_frequent_than_it_should_be(name: str) -> None:
+    answers = Counter(_turns(dialogue)[-1][1] for dialogue in _dialogues(SKILLS[name], 600))
+    assert len(answers) == {"colour": len(COLOURS), "shape": len(SHAPES), "count": 6, "compare": 4}[name]
+    assert max(answers.values()) < 1.5 * 600 / len(answers)
+
+
+def test_places_and_descriptions_vary() -> None:
+    places = Counter(_turns(dialogue)[-1][1] for dialogue in _dialogues(seeing.position, 400))
+    assert set(PLACES) <= set(places)
+    assert places["nothing"] < 110
+    descriptions = Counter(_turns(dialogue)[-1][1] for dialogue in _dialogues(seeing.describe, 600))
+    assert max(descriptions.values()) < 30
+
+
+def test_the_picture_comes_before_the_text_as_often_as_after() -> None:
+    first = Counter(dialogue.messages[0]["content"][0]["type"] for dialogue in _dialogues(seeing.look, 200))
+    assert min(first["image"], first["text"]) > 70
+
+
+def test_both_spellings_are_asked_in() -> None:
+    text = " ".join(question for dialogue in _dialogues(seeing.colour, 100) for question, _ in _turns(dialogue))
+    assert "colour" in text
+    assert "color " in text
+
+
+def test_words_are_few() -> None:
+    """Each becomes one token of a small tokenizer."""
+    words = set()
+    for dialogue in [*_dialogues(seeing.look, 500), *_dialogues(seeing.compare, 200)]:
+        for message in dialogue.messages:
+            words |= set(_text(message).replace("?", "").replace(".", "").split())
+    assert len(words) < 130, sorted(words)
+
+
+@pytest.mark.parametrize("name", SKILLS)
+def test_a_seed_names_a_dialogue_for_good(name: str) -> None:
+    first, again = (SKILLS[name](random.Random(5), "test") for _ in range(2))
+    assert _turns(first) == _turns(again)
+    assert [image.tobytes() for image in _images(first)] == [image.tobytes() for image in _images(again)]
+    assert _turns(SKILLS[name](random.Random(6), "test")) != _turns(first)
