@@ -25,6 +25,7 @@ ORDER = (
     "prompt",
     "checkpoints",
     "capabilities",
+    "planning",
     "routing",
     "sessions",
     "engines",
@@ -53,6 +54,8 @@ AT_HOME = {
 }
 BASE_INSTALL = (
     "cluster.cli",
+    "cluster.planning.report",
+    "cluster.planning.as_json",
     "cluster.client",
     "cluster.errors",
     "protos.gemmacluster.v1.generation_pb2_grpc",

@@ -7,6 +7,7 @@ from dataclasses import replace
 import psutil
 import torch
 
+from cluster.planning.kv_cache import kv_cost
 from model.config import TextConfig
 from model.runtime.config import RuntimeConfig
 from model.runtime.kv_cache import windowed_pages
@@ -22,17 +23,11 @@ def with_kv_budget(config: RuntimeConfig, text: TextConfig, dtype: torch.dtype, 
     """
     if config.kv_token_budget is not None:
         return config
-    windowed, whole = (kv_bytes_per_token(text, dtype, has_window=has_window) for has_window in (True, False))
+    cost = kv_cost(text, dtype.itemsize)
     free = _free_bytes(device) * _SHARE_OF_FREE[device.type]
-    free -= windowed_pages(text.sliding_window, config) * config.page_size * windowed
-    tokens = max(config.max_context, min(config.kv_tokens, int(free) // whole))
+    free -= windowed_pages(text.sliding_window, config) * config.page_size * cost.local_bytes
+    tokens = max(config.max_context, min(config.kv_tokens, int(free) // cost.global_bytes))
     return replace(config, kv_token_budget=tokens)
-
-
-def kv_bytes_per_token(text: TextConfig, dtype: torch.dtype, *, has_window: bool) -> int:
-    """Bytes of a token in the layers, with or without a window, that have keys and values of their own."""
-    owners = [spec for spec in text.layers if spec.kv_source is None and (spec.window is not None) == has_window]
-    return sum(2 * spec.num_kv_heads * spec.head_dim for spec in owners) * dtype.itemsize
 
 
 def _free_bytes(device: torch.device) -> int:

@@ -1,0 +1,50 @@
+"""The configuration of a plan as YAML, for `gemma-cluster up --config`."""
+
+from __future__ import annotations
+
+from cluster.planning.layout import Layout
+from cluster.planning.plan import Plan
+from cluster.planning.question import Question
+
+_W4A16 = {
+    "e2b": "google/gemma-4-E2B-it-qat-w4a16-ct",
+    "e4b": "google/gemma-4-E4B-it-qat-w4a16-ct",
+    "31b": "google/gemma-4-31B-it-qat-w4a16-ct",
+}
+_AT_LOAD = {"fp8": "fp8_per_channel", "int8": "int8_per_channel_weight_only"}
+
+
+def config_yaml(plan: Plan) -> str:
+    """The YAML. The plan must fit."""
+    assert plan.chosen is not None
+    question, layout = plan.question, plan.chosen
+    settings = {
+        **(_vllm(question, layout) if question.engine == "vllm" else _native(question)),
+        "max_context_tokens": question.context,
+        "max_batch_size": layout.most_sequences,
+        "prefill_tokens": question.chunk,
+    }
+    if question.count is not None:
+        settings["replicas"] = f"{{min: {plan.replicas}, max: {plan.replicas}}}"
+    lines = [f"    {name}: {value}" for name, value in settings.items()]
+    return "\n".join(["family: gemma-4", "variants:", f"  {question.variant}:", *lines]) + "\n"
+
+
+def _vllm(question: Question, layout: Layout) -> dict[str, object]:
+    settings: dict[str, object] = {"engine": "vllm", "num_gpus": layout.ranks, "tensor_parallel": layout.ranks}
+    if question.config.text.moe is not None and layout.ranks > 1:
+        settings["expert_parallel"] = "true"
+    if question.quantization.name == "w4a16":
+        settings["checkpoint"] = _W4A16[question.variant]
+    if question.quantization.name in _AT_LOAD:
+        settings["quantization"] = _AT_LOAD[question.quantization.name]
+    if question.kv == "fp8":
+        settings["kv_cache_dtype"] = "fp8"
+    return settings | {"gpu_memory_utilization": question.share}
+
+
+def _native(question: Question) -> dict[str, object]:
+    settings: dict[str, object] = {"engine": "native", "num_gpus": 1}
+    if question.quantization.name != "bf16":
+        settings["weights"] = question.quantization.name
+    return settings

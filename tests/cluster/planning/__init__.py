@@ -1,0 +1,1 @@
+"""The memory planner: its tables, its arithmetic against published and measured numbers, its laws."""
