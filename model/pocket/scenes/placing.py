@@ -7,17 +7,19 @@ import random
 from collections.abc import Sequence
 
 from model.pocket.dialogue import Split
-from model.pocket.scenes.scene import COLOURS, RGB_OF, SHAPES, Background, Colour, Kind, Rgb, Scene, Thing
+from model.pocket.scenes.scene import COLOURS, SHAPES, TONES, Background, Colour, Kind, Rgb, Scene, Thing
 from model.pocket.scenes.sizes import picture_size
 
 MAX_THINGS = 5
-# Cells are squeezed around their middle, so that a place is never a matter of opinion.
-_MAX_SHIFT = 0.13
-# Of a cell's smaller side. Neighbours that come as close as they can still have a gap.
+# Of a cell, from its middle: half is the cell's edge, where a place would be a matter of opinion.
+_MAX_SHIFT = 0.25
+_CLOSER = 0.95
+# Of a cell's smaller side.
 _MIN_RADIUS = 0.32
-_GAP = 0.94
+# Of the room that a thing has; the rest keeps it apart from its neighbours and the picture's edge.
+_FILLED = 0.86
 _MAX_TURN = 12.0
-_JITTER = 14
+_JITTER = 8
 # Levels between a thing and what is behind it. Grey is far from every colour, so that there is always one.
 _MIN_CONTRAST = 125.0
 _GREY: Rgb = (128, 128, 128)
@@ -68,39 +70,61 @@ def placed(rng: random.Random, split: Split, kinds: Sequence[Kind]) -> Scene:
     """A scene with one thing of each kind given, each in a cell of its own."""
     width, height = picture_size(rng, split)
     cells = rng.sample(range(9), len(kinds))
-    centres = [_centre(rng, cell, width / 3, height / 3) for cell in cells]
+    min_radius = _MIN_RADIUS * min(width, height) / 3
     things = []
-    for index, ((shape, colour), cell, (x, y)) in enumerate(zip(kinds, cells, centres, strict=True)):
-        others = centres[:index] + centres[index + 1 :]
-        radius = rng.uniform(_MIN_RADIUS * min(width, height) / 3, _room(x, y, width, height, others))
+    for (shape, colour), cell, (x, y, room) in zip(
+        kinds, cells, _centres(rng, cells, width, height, min_radius), strict=True
+    ):
+        radius = rng.uniform(min_radius, room)
         turn = rng.uniform(-_MAX_TURN, _MAX_TURN)
         row, column = divmod(cell, 3)
-        things.append(Thing(shape, colour, column, row, x, y, radius, turn, _jittered(rng, RGB_OF[colour])))
-    return Scene(width, height, _background(rng, {colour for _, colour in kinds}), tuple(things))
+        things.append(Thing(shape, colour, column, row, x, y, radius, turn, _tone(rng, colour)))
+    return Scene(width, height, _background(rng, [thing.rgb for thing in things]), tuple(things))
 
 
-def _centre(rng: random.Random, cell: int, cell_width: float, cell_height: float) -> tuple[float, float]:
+def _centres(
+    rng: random.Random, cells: list[int], width: int, height: int, min_room: float
+) -> list[tuple[float, float, float]]:
+    """A point in each cell and the room around it, ever closer to the cells' middles until there is enough."""
+    shift = _MAX_SHIFT
+    while True:
+        centres = [_centre(rng, cell, shift, width / 3, height / 3) for cell in cells]
+        rooms = [
+            _room(x, y, width, height, centres[:index] + centres[index + 1 :]) for index, (x, y) in enumerate(centres)
+        ]
+        if min(rooms) >= min_room:
+            return [(x, y, room) for (x, y), room in zip(centres, rooms, strict=True)]
+        shift *= _CLOSER
+
+
+def _centre(rng: random.Random, cell: int, shift: float, cell_width: float, cell_height: float) -> tuple[float, float]:
     row, column = divmod(cell, 3)
-    shift_x, shift_y = (rng.uniform(-_MAX_SHIFT, _MAX_SHIFT) for _ in range(2))
+    shift_x, shift_y = (rng.uniform(-shift, shift) for _ in range(2))
     return (column + 0.5 + shift_x) * cell_width, (row + 0.5 + shift_y) * cell_height
 
 
 def _room(x: float, y: float, width: int, height: int, others: list[tuple[float, float]]) -> float:
     """The largest radius here that leaves others as much and stays in the picture."""
     nearest = min((math.dist((x, y), other) for other in others), default=math.inf)
-    return _GAP * min(x, y, width - x, height - y, nearest / 2)
+    return _FILLED * min(x, y, width - x, height - y, nearest / 2)
 
 
-def _background(rng: random.Random, colours: set[Colour]) -> Background:
-    usable = [ground for ground in _GROUNDS if _is_clear(ground, colours)] or [_GREY]
+def _background(rng: random.Random, before: list[Rgb]) -> Background:
+    usable = [ground for ground in _GROUNDS if _is_clear(ground, before)] or [_GREY]
     top = rng.choice(usable)
     bottom = _jittered(rng, top) if rng.random() < 0.3 else top
     noise = rng.randint(4, 20) if rng.random() < 0.2 else 0
     return Background(top, bottom, noise, rng.getrandbits(32))
 
 
-def _is_clear(ground: Rgb, colours: set[Colour]) -> bool:
-    return all(math.dist(ground, RGB_OF[colour]) >= _MIN_CONTRAST for colour in colours)
+def _is_clear(ground: Rgb, before: list[Rgb]) -> bool:
+    return all(math.dist(ground, rgb) >= _MIN_CONTRAST for rgb in before)
+
+
+def _tone(rng: random.Random, colour: Colour) -> Rgb:
+    share = rng.random()
+    red, green, blue = (round(low + share * (high - low)) for low, high in zip(*TONES[colour], strict=True))
+    return _jittered(rng, (red, green, blue))
 
 
 def _jittered(rng: random.Random, rgb: Rgb) -> Rgb:

@@ -11,17 +11,18 @@ Rgb = tuple[int, int, int]
 Kind = tuple[Shape, Colour]
 
 SHAPES: tuple[Shape, ...] = ("circle", "square", "triangle", "star", "cross")
-RGB_OF: dict[Colour, Rgb] = {
-    "red": (215, 30, 35),
-    "green": (30, 150, 55),
-    "blue": (30, 80, 215),
-    "yellow": (245, 215, 30),
-    "orange": (245, 130, 20),
-    "purple": (130, 40, 160),
-    "black": (15, 15, 15),
-    "white": (248, 248, 248),
+# The two ends of what each colour's name stands for, pure colours among them, as people draw with those.
+TONES: dict[Colour, tuple[Rgb, Rgb]] = {
+    "red": ((200, 30, 40), (255, 0, 0)),
+    "green": ((0, 115, 50), (0, 240, 0)),
+    "blue": ((40, 100, 225), (0, 0, 255)),
+    "yellow": ((245, 220, 45), (255, 255, 0)),
+    "orange": ((240, 115, 20), (255, 165, 0)),
+    "purple": ((125, 0, 125), (150, 60, 190)),
+    "black": ((0, 0, 0), (30, 30, 30)),
+    "white": ((238, 238, 238), (255, 255, 255)),
 }
-COLOURS: tuple[Colour, ...] = tuple(RGB_OF)
+COLOURS: tuple[Colour, ...] = tuple(TONES)
 # By row, then by column.
 PLACES = ("top left", "top", "top right", "left", "middle", "right", "bottom left", "bottom", "bottom right")
 

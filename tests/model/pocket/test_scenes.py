@@ -8,13 +8,14 @@ from importlib.resources import files
 from itertools import combinations
 from typing import get_args
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from model.pocket.dialogue import Split
 from model.pocket.scenes.drawing import draw
 from model.pocket.scenes.placing import placed, some_kinds
-from model.pocket.scenes.scene import COLOURS, RGB_OF, SHAPES, Colour, Scene, Shape
+from model.pocket.scenes.scene import COLOURS, SHAPES, TONES, Background, Colour, Scene, Shape, Thing
 from model.pocket.scenes.sizes import picture_size
 
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -33,13 +34,19 @@ def _pixel(image: Image.Image, x: float, y: float) -> Rgb:
     return red, green, blue
 
 
+def _tones(colour: Colour) -> np.ndarray:
+    """Nine tones [9, 3] from one end of the colour to the other."""
+    return np.linspace(*TONES[colour], 9)
+
+
 def _nearest_colour(rgb: Rgb) -> Colour:
-    return min(COLOURS, key=lambda colour: math.dist(rgb, RGB_OF[colour]))
+    return min(COLOURS, key=lambda colour: min(math.dist(rgb, tone) for tone in _tones(colour)))
 
 
 def _alone(shape: Shape) -> Scene:
     """A scene of this shape in red and nothing else."""
-    return placed(random.Random(3), "train", [(shape, "red")])
+    thing = Thing(shape, "red", 1, 1, 120.0, 100.0, 80.0, 7.0, (215, 30, 35))
+    return Scene(240, 200, Background((255, 255, 255), (255, 255, 255), 0, 0), (thing,))
 
 
 def test_each_thing_has_its_colour_at_its_place() -> None:
@@ -116,5 +123,5 @@ def test_the_sample_is_a_red_circle() -> None:
         assert _pixel(image, 0, 0) == (255, 255, 255)
         counted = image.convert("RGB").getcolors(1 << 16)
     assert counted is not None
-    red = sum(number for number, rgb in counted if rgb == RGB_OF["red"])
+    red = sum(number for number, rgb in counted if rgb == (215, 30, 35))
     assert red == pytest.approx(math.pi * 80**2, rel=0.03)

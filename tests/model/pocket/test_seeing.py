@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from model.pocket.dialogue import Dialogue, Skill
-from model.pocket.scenes.scene import COLOURS, PLACES, RGB_OF, SHAPES
+from model.pocket.scenes.scene import COLOURS, PLACES, SHAPES, TONES, Colour
+from model.pocket.scenes.sizes import is_held_out
 from model.pocket.skills import seeing
 from model.pocket.skills.seeing import SKILLS
 
@@ -64,13 +65,18 @@ def _blobs(image: Image.Image) -> list[np.ndarray]:
     return [blob for blob in blobs if len(blob) > 12]
 
 
+def _tones(colour: Colour) -> np.ndarray:
+    """Nine tones [9, 3] from one end of the colour to the other."""
+    return np.linspace(*TONES[colour], 9)
+
+
 def _found(image: Image.Image) -> list[tuple[str, str]]:
     """Colour and place of each thing, from the pixels alone."""
     found = []
     for blob in _blobs(image):
         y, x = blob.mean(axis=0)
         rgb = np.median(np.asarray(image)[blob[:, 0], blob[:, 1]], axis=0)
-        colour = min(COLOURS, key=lambda name: math.dist(rgb, RGB_OF[name]))
+        colour = min(COLOURS, key=lambda name: min(math.dist(rgb, tone) for tone in _tones(name)))
         found.append((colour, PLACES[3 * int(3 * y / image.height) + int(3 * x / image.width)]))
     return found
 
@@ -151,6 +157,13 @@ def test_both_spellings_are_asked_in() -> None:
     text = " ".join(question for dialogue in _dialogues(seeing.colour, 100) for question, _ in _turns(dialogue))
     assert "colour" in text
     assert "color " in text
+
+
+def test_sizes_of_pictures_are_those_of_the_split() -> None:
+    for name, skill in SKILLS.items():
+        for held_out, split in ((False, "train"), (True, "test")):
+            sizes = [image.size for dialogue in _dialogues(skill, 30, split) for image in _images(dialogue)]
+            assert all(is_held_out(side) == held_out for size in sizes for side in size), name
 
 
 def test_words_are_few() -> None:
