@@ -35,6 +35,11 @@ class FeedForward(Layer):
             out_TD = self.mlp_norm(out_TD) + self.moe(x_TD)
         return add_rms_norm(x_TD, out_TD, self.post_norm)
 
+    def assist(self, none_0D: Tensor) -> None:
+        """See Transformer.assist."""
+        if self.moe is not None:
+            self.moe(none_0D)
+
 
 class Block(Layer):
     """A decoder layer with pre- and post-norms around each sublayer."""

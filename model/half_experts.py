@@ -29,4 +29,4 @@ class HalfExperts(Layer):
             if end > start:
                 out.append(down(gelu_gate(gate_up(rows_RD[start:end]))))
             start = end
-        return torch.cat(out)
+        return torch.cat(out) if out else rows_RD

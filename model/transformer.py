@@ -65,6 +65,13 @@ class Transformer(Layer):
             x_TD = block(x_TD, angles[kind], cache, per_layer_TP)
         return self._logits(x_TD if logits_at_N is None else x_TD[logits_at_N])
 
+    def assist(self) -> None:
+        """Answers other ranks' tokens with the experts held here, for one pass, without tokens of its own."""
+        none_0D = self.final_norm.weight.new_empty(0, self.config.hidden_size)
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            block.feed_forward.assist(none_0D)
+
     def _per_layer_inputs(self, tokens_T: Tensor, embedded_TD: Tensor) -> tuple[Tensor | None, ...]:
         if self.per_layer_embedding is None:
             return (None,) * len(self.blocks)

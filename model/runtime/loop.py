@@ -16,9 +16,11 @@ from model.config import ModelConfig
 from model.constraint import Constraint
 from model.runtime.answer import Answer
 from model.runtime.config import RuntimeConfig
+from model.runtime.gang import Gang, GangError, Intent
 from model.runtime.half_weights import multiplies_bfloat16, store_half
 from model.runtime.kv_cache import PagedCache
 from model.runtime.output import RuntimeStats, TokenOutput
+from model.runtime.pace import Alone, Pace, Together
 from model.runtime.prompt_media import PromptMedia
 from model.runtime.runner import Runner
 from model.runtime.sampler import Drawn, Sampler
@@ -50,8 +52,15 @@ class EngineLoop:
     """
 
     def __init__(
-        self, model: Transformer, tokenizer: Tokenizer, config: RuntimeConfig, *, eos_token_ids: Iterable[int]
+        self,
+        model: Transformer,
+        tokenizer: Tokenizer,
+        config: RuntimeConfig,
+        *,
+        eos_token_ids: Iterable[int],
+        gang: Gang | None = None,
     ) -> None:
+        """With `gang`, which the loop then owns, the model's experts are spread over its ranks."""
         limit = model.config.max_position_embeddings
         if config.max_context > limit:
             raise ValueError(f"max_context {config.max_context} is beyond the model's {limit}")
@@ -65,7 +74,8 @@ class EngineLoop:
         self._eos_ids = frozenset(eos_token_ids)
         self._cache = PagedCache(model.config, config, model.dtype, weight.device)
         self._scheduler = Scheduler(config, self._cache)
-        self._runner = Runner(model, self._cache, weight.device, Sampler(tokenizer))
+        self._runner = Runner(model, self._cache, weight.device, Sampler(tokenizer), is_spread=gang is not None)
+        self._pace: Pace = Alone() if gang is None else Together(gang)
         # Guards everything below and the scheduler; never held while the model runs or a callback is called.
         self._changed = threading.Condition()
         self._requests: dict[str, _Request] = {}
@@ -97,7 +107,7 @@ class EngineLoop:
         if `max_waiting` requests wait; RuntimeError after `stop`.
         """
         sequence = Sequence(request_id, prompt_token_ids, params, media, constraint)
-        self._check(sequence)
+        sequence.check(self._config.max_context, self._vocab_size)
         answer = Answer(sequence, self._tokenizer, self._eos_ids, self._config.max_context)
         with self._changed:
             if self._is_stopping:
@@ -106,7 +116,7 @@ class EngineLoop:
                 raise ValueError(f"request id {request_id!r} is in use")
             self._scheduler.add(sequence)
             self._requests[request_id] = _Request(sequence, answer, on_output)
-            self._changed.notify()
+            self._pace.wake(self._changed)
 
     def abort(self, request_id: str) -> None:
         """Ends a request, waiting or running, within one step; nothing happens if it has ended already."""
@@ -119,7 +129,7 @@ class EngineLoop:
         """Aborts all requests and ends the thread. May be called twice."""
         with self._changed:
             self._is_stopping = True
-            self._changed.notify()
+            self._pace.wake(self._changed)
         if threading.current_thread() is not self._thread:
             self._thread.join()
 
@@ -153,55 +163,57 @@ class EngineLoop:
     ) -> None:
         self.stop()
 
-    def _check(self, sequence: Sequence) -> None:
-        limit = self._config.max_context
-        if not sequence.tokens:
-            raise ValueError("the prompt is empty")
-        if len(sequence.tokens) >= limit:
-            raise ValueError(f"the prompt's {len(sequence.tokens)} tokens leave no room in a context of {limit}")
-        if min(sequence.tokens) < 0 or max(sequence.tokens) >= self._vocab_size:
-            raise ValueError(f"token ids must be in 0..{self._vocab_size - 1}")
-        if any(token_id >= self._vocab_size for token_id in sequence.params.logit_bias):
-            raise ValueError(f"token ids of logit_bias must be in 0..{self._vocab_size - 1}")
-
     def _mark_aborted(self, request: _Request) -> None:
         if not request.sequence.is_aborted:
             request.sequence.is_aborted = True
             self._aborted.append(request)
-            self._changed.notify()
+            self._pace.wake(self._changed)
 
     def _run(self) -> None:
         if self._config.num_threads is not None:
             torch.set_num_threads(self._config.num_threads)
         last_output: Callable[[Answer], TokenOutput] = Answer.abort
         try:
-            while self._wait_for_work():
-                self._step()
+            while self._step():
+                pass
+        except GangError as error:
+            logger.error("the engine loop ends: %s", error)
+            last_output = partial(Answer.fail, error=error)
         except Exception as error:  # a defect of ours: nobody may be left waiting for it
             logger.exception("the engine loop failed")
             last_output = partial(Answer.fail, error=error)
+        self._pace.leave()
         with self._changed:
             self._is_stopping = True
             remaining = list(self._requests.values())
         self._end(remaining, last_output)
 
-    def _wait_for_work(self) -> bool:
-        with self._changed:
-            self._changed.wait_for(lambda: self._is_stopping or self._aborted or self._scheduler.has_work)
-            return not self._is_stopping
+    def _has_news(self) -> bool:
+        return self._is_stopping or bool(self._aborted) or self._scheduler.has_work
 
-    def _step(self) -> None:
-        """Drop, plan, run, deliver."""
+    def _step(self) -> bool:
+        """Wait, drop, plan, agree, run, deliver; False when it is time to end."""
+        self._pace.wait(self._changed, self._has_news)
         with self._changed:
             aborted, self._aborted = self._aborted, []
         self._end(aborted, Answer.abort)
         with self._changed:
-            plan = self._scheduler.schedule()
+            plan = self._scheduler.schedule(others_decode=self._pace.others_decode)
+            ours = Intent(not plan.is_empty, bool(plan.decodes), self._is_stopping)
+        joint = self._pace.agree(ours)
+        if joint.has_pass and not joint.is_stopping:
+            self._compute(plan)
+        return not joint.is_stopping
+
+    def _compute(self, plan: Plan) -> None:
         if plan.is_empty:
+            self._runner.assist()
             return
         try:
             started = time.perf_counter()
             drawn = self._runner.run(plan)
+        except GangError:
+            raise
         except Exception as error:
             self._fail(plan, error)
         else:

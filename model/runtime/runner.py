@@ -3,10 +3,17 @@
 Shapes: T tokens of the pass, N drawn tokens.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 from model.attention import KVCache
+from model.runtime.gang import GangError
 from model.runtime.kv_cache import PagedCache
 from model.runtime.sampler import Drawn, Sampler
 from model.runtime.scheduler import Plan
@@ -15,18 +22,60 @@ from model.soft_rows import SoftTokens
 from model.transformer import Transformer
 
 
-class Runner:
-    """The model and its cache. A pass that fails changes no sequence and may be planned again."""
+class _Inputs(NamedTuple):
+    """Of Transformer.forward."""
 
-    def __init__(self, model: Transformer, cache: PagedCache, device: torch.device, sampler: Sampler) -> None:
+    tokens_T: Tensor
+    positions_T: Tensor
+    cache: KVCache
+    logits_at_N: Tensor
+    soft_tokens: SoftTokens | None
+
+
+class Runner:
+    """The model and its cache. A pass that fails changes no sequence and may be planned again.
+
+    If the model `is_spread` over ranks, all run a pass or assist in it, and a failure amidst one is a GangError.
+    """
+
+    def __init__(
+        self,
+        model: Transformer,
+        cache: PagedCache,
+        device: torch.device,
+        sampler: Sampler,
+        *,
+        is_spread: bool = False,
+    ) -> None:
         self._model = model
         self._cache = cache
         self._device = device
         self._sampler = sampler
+        self._is_spread = is_spread
 
     @torch.inference_mode()
     def run(self, plan: Plan) -> list[Drawn]:
         """The new token of each sequence in `plan.drawing`. The caller then counts the tokens as cached."""
+        try:
+            inputs = self._inputs(plan)
+        except Exception:
+            self.assist()  # what is wrong with this pass is not the other ranks' affair
+            raise
+        return self._sampler.sample(self._logits(inputs), plan.drawing)
+
+    @torch.inference_mode()
+    def assist(self) -> None:
+        """Takes part in the other ranks' pass, if there are any."""
+        if self._is_spread:
+            with _fatal_to_gang():
+                self._model.assist()
+
+    def _logits(self, inputs: _Inputs) -> Tensor:
+        with _fatal_to_gang() if self._is_spread else nullcontext():
+            logits_NV: Tensor = self._model(*inputs)
+            return logits_NV
+
+    def _inputs(self, plan: Plan) -> _Inputs:
         tokens = [sequence.tokens[-1] for sequence in plan.decodes]
         positions = [sequence.num_cached for sequence in plan.decodes]
         drawn_at = list(range(len(tokens)))
@@ -40,10 +89,8 @@ class Runner:
             if size == sequence.num_pending:
                 drawn_at.append(len(tokens) - 1)
         attention = self._attention(plan, positions)
-        logits_NV = self._model(
-            self._tensor(tokens), self._tensor(positions), attention, self._tensor(drawn_at), self._joined(soft)
-        )
-        return self._sampler.sample(logits_NV, plan.drawing)
+        drawn_N = self._tensor(drawn_at)
+        return _Inputs(self._tensor(tokens), self._tensor(positions), attention, drawn_N, self._joined(soft))
 
     def _attention(self, plan: Plan, positions: list[int]) -> StepAttention:
         parts: list[tuple[int, KVCache]] = []
@@ -63,3 +110,12 @@ class Runner:
 
     def _tensor(self, numbers: list[int]) -> Tensor:
         return torch.tensor(numbers, dtype=torch.int64, device=self._device)
+
+
+@contextmanager
+def _fatal_to_gang() -> Iterator[None]:
+    """Ranks that were left in the middle of a pass wait for rows that nobody sends."""
+    try:
+        yield
+    except Exception as error:
+        raise GangError(f"a pass over all ranks failed: {error}") from error

@@ -73,10 +73,13 @@ class Scheduler:
             raise QueueFullError(f"{len(self.waiting)} requests are waiting already")
         self.waiting.append(sequence)
 
-    def schedule(self) -> Plan:
-        """Preempts if it must, admits if it can, and plans the next pass. What it computes has room in the cache."""
+    def schedule(self, *, others_decode: bool = False) -> Plan:
+        """Preempts if it must, admits if it can, and plans the next pass. What it computes has room in the cache.
+
+        A pass stalls this loop's answers, and those of others that step with it, if they decode.
+        """
         decodes = self._plan_decodes()
-        return Plan(decodes, self._plan_chunks(self._prefill_limit.tokens(bool(decodes))))
+        return Plan(decodes, self._plan_chunks(self._prefill_limit.tokens(bool(decodes) or others_decode)))
 
     def count(self, plan: Plan, seconds: float) -> None:
         """Counts what a pass has computed, and in which time."""

@@ -40,6 +40,17 @@ class Sequence:
         self.seed = secrets.randbits(64) if params.seed is None else params.seed
         self._page_keys: PageKeys | None = None
 
+    def check(self, max_context: int, vocab_size: int) -> None:
+        """ValueError for a prompt, or a parameter, that a runtime with these limits cannot take."""
+        if not self.tokens:
+            raise ValueError("the prompt is empty")
+        if len(self.tokens) >= max_context:
+            raise ValueError(f"the prompt's {len(self.tokens)} tokens leave no room in a context of {max_context}")
+        if min(self.tokens) < 0 or max(self.tokens) >= vocab_size:
+            raise ValueError(f"token ids must be in 0..{vocab_size - 1}")
+        if any(token_id >= vocab_size for token_id in self.params.logit_bias):
+            raise ValueError(f"token ids of logit_bias must be in 0..{vocab_size - 1}")
+
     @property
     def num_pending(self) -> int:
         return len(self.tokens) - self.num_cached

@@ -283,7 +283,7 @@ def test_a_defect_of_the_loop_itself_leaves_nobody_waiting(
 ) -> None:
     loop = start_loop()
 
-    def defect() -> Plan:
+    def defect(*, others_decode: bool) -> Plan:
         raise AssertionError("a defect")
 
     monkeypatch.setattr(loop._scheduler, "schedule", defect)
