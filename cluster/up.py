@@ -25,6 +25,9 @@ from ray.serve.schema import ApplicationStatus, LoggingConfig
 from cluster.app import APP_NAME, build
 from cluster.config import ClusterConfig, ConfigError, load_config
 from cluster.deploy_progress import DeployProgress
+from cluster.machine import ray_nodes, this_machine
+from cluster.planning.check import refusals
+from cluster.planning.hardware import Node
 from cluster.sessions.embedded import EmbeddedValkey, EmbeddedValkeyError
 
 _OBJECT_STORE_BYTES = 128 * 1024 * 1024  # requests travel by gRPC; the object store holds next to nothing
@@ -58,8 +61,11 @@ def _serve(config: ClusterConfig, ray_address: str | None, stack: ExitStack) -> 
     started = time.monotonic()
     if ray_address is None:
         _check_port(config)
+        _check_fit(config, [this_machine()])
     config = stack.enter_context(_redis(config, ray_address))
     stack.enter_context(_ray(ray_address))
+    if ray_address is not None:
+        _check_fit(config, ray_nodes(ray.nodes()), may_grow=True)  # type: ignore[no-untyped-call]
     stack.enter_context(_application(config))
     gateway = _wait_until_ready(config)
     variants = ", ".join(config.variants)
@@ -71,6 +77,13 @@ def _with_port(config: ClusterConfig, port: int | None) -> ClusterConfig:
     if port is None:
         return config
     return config.model_copy(update={"gateway": config.gateway.model_copy(update={"port": port})})
+
+
+def _check_fit(config: ClusterConfig, nodes: list[Node], *, may_grow: bool = False) -> None:
+    """Before anything starts: a variant that cannot fit would only fail after it was loaded."""
+    found = refusals(config, nodes, may_grow=may_grow)
+    if found:
+        raise UpError("\n".join(["this configuration cannot run:", *(f"  {line}" for line in found)]))
 
 
 def _check_port(config: ClusterConfig) -> None:

@@ -26,6 +26,7 @@ ORDER = (
     "checkpoints",
     "capabilities",
     "planning",
+    "machine",
     "routing",
     "sessions",
     "engines",

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from cluster.planning.layout import Layout
 from cluster.planning.plan import Plan
+from cluster.planning.quantization import W4A16_CHECKPOINTS
 from cluster.planning.question import Question
 
-_W4A16 = {
-    "e2b": "google/gemma-4-E2B-it-qat-w4a16-ct",
-    "e4b": "google/gemma-4-E4B-it-qat-w4a16-ct",
-    "31b": "google/gemma-4-31B-it-qat-w4a16-ct",
-}
 _AT_LOAD = {"fp8": "fp8_per_channel", "int8": "int8_per_channel_weight_only"}
 
 
@@ -35,7 +31,7 @@ def _vllm(question: Question, layout: Layout) -> dict[str, object]:
     if question.config.text.moe is not None and layout.ranks > 1:
         settings["expert_parallel"] = "true"
     if question.quantization.name == "w4a16":
-        settings["checkpoint"] = _W4A16[question.variant]
+        settings["checkpoint"] = W4A16_CHECKPOINTS[question.variant]
     if question.quantization.name in _AT_LOAD:
         settings["quantization"] = _AT_LOAD[question.quantization.name]
     if question.kv == "fp8":

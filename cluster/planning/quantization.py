@@ -12,12 +12,13 @@ from model.config import ModelConfig
 class Quantization:
     """Bits of a decoder matrix's parameter, scales included.
 
-    Of linear layers, and of experts. Embedding tables, norms, routers and encoders stay 16 bits wide.
+    Of linear layers, and of experts. Embedding tables, norms, routers and encoders stay `plain_bits` wide.
     """
 
     name: str
     linear_bits: float
     expert_bits: float
+    plain_bits: int = 16
 
     @property
     def bits(self) -> float:
@@ -44,6 +45,15 @@ NATIVE_QUANTIZATIONS = {
         Quantization("int4", 4.5, 4.5),
     )
 }
+
+
+# Google's own, quantised in training, for vLLM.
+W4A16_CHECKPOINTS = {
+    "e2b": "google/gemma-4-E2B-it-qat-w4a16-ct",
+    "e4b": "google/gemma-4-E4B-it-qat-w4a16-ct",
+    "31b": "google/gemma-4-31B-it-qat-w4a16-ct",
+}
+FLOAT32 = Quantization("float32", 32, 32, 32)
 
 
 def find_quantization(name: str, engine: str, config: ModelConfig) -> Quantization:

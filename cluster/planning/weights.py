@@ -29,7 +29,6 @@ class Part(StrEnum):
 # vLLM keeps these whole on every rank: encoders are transformers' own modules, per-layer inputs replicated.
 REPLICATED = {Part.PER_LAYER_INPUT, Part.SMALL, Part.ENCODERS}
 _LINEAR = {"qkv.weight", "out.weight", "gate_up.weight", "down.weight", "context.weight"}
-_PLAIN_BITS = 16
 
 
 @functools.cache
@@ -55,7 +54,7 @@ def weight_bytes(config: ModelConfig, quantization: Quantization, ranks: int = 1
         Part.EXPERTS: quantization.expert_bits,
     }
     return {
-        part: math.ceil(count * bits.get(part, _PLAIN_BITS) / 8 / (1 if part in REPLICATED else ranks))
+        part: math.ceil(count * bits.get(part, quantization.plain_bits) / 8 / (1 if part in REPLICATED else ranks))
         for part, count in parameters(config).items()
     }
 
