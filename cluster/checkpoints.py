@@ -1,4 +1,4 @@
-"""Finds the folder of a checkpoint: tiny:<variant>, a folder, or a Hugging Face repository."""
+"""Finds the folder of a checkpoint: pocket:<variant>, tiny:<variant>, a folder, or a Hugging Face repository."""
 
 from __future__ import annotations
 
@@ -16,8 +16,12 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 
+from cluster.config import VARIANT_NAMES
+from model import pocket
 from model.checkpoint import CheckpointError
 
+POCKET_PREFIX = "pocket:"
+POCKET_CHECKPOINTS = Path(pocket.__path__[0]) / "checkpoints"
 TINY_PREFIX = "tiny:"
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _FILES_OF_A_GATEWAY = [
@@ -42,6 +46,8 @@ def resolve_checkpoint(name: str, *, tokenizer_only: bool = False) -> Path:
     """
     if name.startswith(TINY_PREFIX):
         return _tiny(name.removeprefix(TINY_PREFIX))
+    if name.startswith(POCKET_PREFIX):
+        return _checked(name, _pocket(name.removeprefix(POCKET_PREFIX)), needs_weights=not tokenizer_only)
     folder = Path(name).expanduser()
     path = folder if _is_folder(name, folder) else _download(name, tokenizer_only)
     return _checked(name, path, needs_weights=not tokenizer_only)
@@ -56,6 +62,19 @@ def _tiny(variant: str) -> Path:
         raise CheckpointError(f"checkpoint {TINY_PREFIX}{variant}: {error}") from error
     except OSError as error:
         raise CheckpointError(f"checkpoint {TINY_PREFIX}{variant} cannot be written: {error}") from error
+
+
+def _pocket(variant: str) -> Path:
+    """The folder that comes with the package."""
+    if variant not in VARIANT_NAMES:
+        raise CheckpointError(f"checkpoint {POCKET_PREFIX}{variant}: no such variant; use {', '.join(VARIANT_NAMES)}")
+    folder = POCKET_CHECKPOINTS / variant
+    if not folder.is_dir():
+        raise CheckpointError(
+            f"checkpoint {POCKET_PREFIX}{variant}: there is no folder {folder}; install gemma-cluster anew, or "
+            "configure another family, such as tiny"
+        )
+    return folder
 
 
 def _is_folder(name: str, folder: Path) -> bool:

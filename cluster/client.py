@@ -208,7 +208,7 @@ def text_content(text: str, role: content_pb2.Role = content_pb2.ROLE_USER) -> c
     return content_pb2.Content(role=role, parts=[content_pb2.Part(text=text)])
 
 
-def function(name: str, description: str, **parameters: Any) -> content_pb2.FunctionDeclaration:
+def function(name: str, description: str, /, **parameters: Any) -> content_pb2.FunctionDeclaration:
     """A function the model may call: each parameter's JSON schema by its name. All of them are required."""
     tool = content_pb2.FunctionDeclaration(name=name, description=description)
     if parameters:

@@ -12,7 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import ErrorDetails
 
 VARIANT_NAMES = ("e2b", "e4b", "26b-a4b", "31b")
+DEFAULT_FAMILY = "tiny"
 _FAMILIES = {
+    "pocket": {name: f"pocket:{name}" for name in VARIANT_NAMES},
     "tiny": {name: f"tiny:{name}" for name in VARIANT_NAMES},
     "gemma-4": {
         "e2b": "google/gemma-4-E2B-it",
@@ -75,7 +77,7 @@ class VariantConfig(_Section):
 
     checkpoint: str | None = Field(
         None,
-        description="Folder, Hugging Face repository, or tiny:<variant>. Default: the family's.",
+        description="Folder, Hugging Face repository, pocket:<variant> or tiny:<variant>. Default: the family's.",
     )
     engine: Literal["native", "vllm", "echo"] = Field("native", description="What runs it.")
     replicas: ReplicasConfig = Field(default_factory=lambda: ReplicasConfig())
@@ -170,7 +172,10 @@ class RoutingPolicy(_Section):
 class ClusterConfig(_Section):
     """The whole configuration."""
 
-    family: str = Field("tiny", description="tiny, gemma-4, or a folder with one checkpoint folder a variant.")
+    family: str = Field(
+        DEFAULT_FAMILY,
+        description="pocket (trained), tiny (random), gemma-4, or a folder with one checkpoint folder a variant.",
+    )
     gateway: GatewayConfig = Field(default_factory=lambda: GatewayConfig())
     sessions: SessionsConfig = Field(default_factory=lambda: SessionsConfig())
     routing: RoutingPolicy = Field(default_factory=lambda: RoutingPolicy())

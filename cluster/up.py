@@ -25,6 +25,7 @@ from ray.serve.schema import ApplicationStatus, LoggingConfig
 from cluster.app import APP_NAME, build
 from cluster.config import ClusterConfig, ConfigError, load_config
 from cluster.deploy_progress import DeployProgress
+from cluster.examples import examples
 from cluster.machine import ray_nodes, this_machine
 from cluster.planning.check import refusals
 from cluster.planning.hardware import Node
@@ -70,6 +71,7 @@ def _serve(config: ClusterConfig, ray_address: str | None, stack: ExitStack) -> 
     gateway = _wait_until_ready(config)
     variants = ", ".join(config.variants)
     print(f"gemma-cluster is ready on {gateway} ({variants}; {time.monotonic() - started:.0f} s)", flush=True)
+    _show_examples(config, gateway)
     _watch()
 
 
@@ -190,6 +192,11 @@ def _wait_until_ready(config: ClusterConfig) -> str:
             if gateway.is_serving.remote().result():
                 return str(gateway.address.remote().result())
         time.sleep(_POLL_S)
+
+
+def _show_examples(config: ClusterConfig, gateway: str) -> None:
+    if lines := examples(config, gateway):
+        print("Try, in another terminal:", *(f"  {line}" for line in lines), sep="\n", flush=True)
 
 
 def _watch() -> NoReturn:

@@ -37,6 +37,7 @@ ORDER = (
     "gateway",
     "app",
     "deploy_progress",
+    "examples",
     "up",
     "cli",
 )

@@ -61,6 +61,7 @@ def _cluster() -> Iterator[Client]:
     with EmbeddedValkey() as valkey:
         ray.init(include_dashboard=False, log_to_driver=False, num_cpus=4)
         config = ClusterConfig(
+            family="tiny",
             gateway=GatewayConfig(port=port),
             sessions=SessionsConfig(redis_url=valkey.url),
             variants={"e2b": VariantConfig()},

@@ -60,6 +60,7 @@ def _both(proxy_port: int, gateway_port: int) -> Iterator[None]:
         grpc_options = gRPCOptions(port=proxy_port, grpc_servicer_functions=[ADD_SERVICER])
         serve.start(proxy_location="HeadOnly", http_options={"port": free_port()}, grpc_options=grpc_options)
         config = ClusterConfig(
+            family="tiny",
             gateway=GatewayConfig(port=gateway_port),
             sessions=SessionsConfig(redis_url=valkey.url),
             variants={"e2b": VariantConfig(engine="echo", max_batch_size=64)},

@@ -22,6 +22,7 @@ MakeGateway = Callable[..., LocalGateway]
 def _config(**gateway: Any) -> ClusterConfig:
     echo = VariantConfig(engine="echo", max_context_tokens=4096, max_batch_size=8, max_queued_requests=8)
     return ClusterConfig(
+        family="tiny",
         gateway=GatewayConfig(port=free_port(), **gateway),
         sessions=SessionsConfig(timeout_s=0.5, max_session_mb=1, ttl_s=600),
         variants={SMALL: echo, LARGE: echo},

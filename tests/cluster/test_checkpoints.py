@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from cluster import checkpoints
 from cluster.checkpoints import resolve_checkpoint
 from model.checkpoint import CheckpointError
 from model.config import ModelConfig
@@ -239,3 +240,16 @@ def test_tiny_checkpoints_are_made_once(tmp_path: Path, monkeypatch: pytest.Monk
 def test_an_unknown_tiny_variant_names_the_known_ones() -> None:
     with pytest.raises(CheckpointError, match=r"tiny:e9: .*e2b"):
         resolve_checkpoint("tiny:e9")
+
+
+def test_a_pocket_checkpoint_is_the_packages_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoints, "POCKET_CHECKPOINTS", tmp_path)
+    with pytest.raises(CheckpointError, match=r"pocket:e9: .*e2b"):
+        resolve_checkpoint("pocket:e9")
+    with pytest.raises(CheckpointError, match=rf"pocket:e2b: .*{tmp_path / 'e2b'}.*family"):
+        resolve_checkpoint("pocket:e2b")
+    (tmp_path / "e2b").mkdir()
+    (tmp_path / "e2b/config.json").write_text("{}")
+    assert resolve_checkpoint("pocket:e2b", tokenizer_only=True) == tmp_path / "e2b"
+    with pytest.raises(CheckpointError, match="has no"):
+        resolve_checkpoint("pocket:e2b")

@@ -229,6 +229,7 @@ def test_a_piece_tells_text_thoughts_and_calls_apart() -> None:
 def test_a_function_is_declared_with_the_schemas_of_its_parameters(client: Client, gateway: LocalGateway) -> None:
     tool = function("weather", "Tells the weather", city={"type": "string"}, days={"type": "integer"})
     assert tool.parameters["required"] == ["city", "days"]
+    assert list(function("tell", "Tells somebody", name={"type": "string"}).parameters["properties"]) == ["name"]
     assert tool.parameters["properties"]["days"] == {"type": "integer"}
     assert client.count_tokens("hi", tools=[tool]).total_tokens > client.count_tokens("hi").total_tokens
     assert client.generate("hi", tools=[tool, function("now", "Tells the time")]).finish_reason

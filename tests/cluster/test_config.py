@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from cluster.config import VARIANT_NAMES, ClusterConfig, ConfigError, load_config, parse_config
+from cluster.config import DEFAULT_FAMILY, VARIANT_NAMES, ClusterConfig, ConfigError, load_config, parse_config
 
 
 @pytest.fixture
@@ -26,10 +26,10 @@ def _sections(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
                 yield from _sections(candidate)
 
 
-def test_the_default_is_the_whole_tiny_family() -> None:
+def test_the_default_is_a_whole_family() -> None:
     config = load_config(None)
     assert list(config.variants) == list(VARIANT_NAMES)
-    assert [config.checkpoint_of(name) for name in VARIANT_NAMES] == [f"tiny:{name}" for name in VARIANT_NAMES]
+    assert [config.checkpoint_of(name) for name in VARIANT_NAMES] == [f"{DEFAULT_FAMILY}:{n}" for n in VARIANT_NAMES]
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "---\n", "{}"])
@@ -133,6 +133,7 @@ def test_a_file_that_cannot_be_read_says_why(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("family", "variant", "checkpoint"),
     [
+        ("pocket", "31b", "pocket:31b"),
         ("tiny", "26b-a4b", "tiny:26b-a4b"),
         ("gemma-4", "e2b", "google/gemma-4-E2B-it"),
         ("/models/mine", "e2b", "/models/mine/e2b"),

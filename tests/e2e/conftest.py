@@ -21,6 +21,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 CONFIG = """
+family: tiny
 gateway: {{port: {port}, max_message_mb: 16}}
 sessions: {{ttl_s: 600, timeout_s: 2}}
 variants:

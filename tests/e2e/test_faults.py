@@ -17,6 +17,7 @@ from tests.e2e.up_process import UpProcess, gateway_process
 from tests.ports import free_port
 
 CONFIG = """
+family: tiny
 gateway: {{port: {port}}}
 variants:
   e2b: {{engine: echo, echo_delay_ms: 100}}

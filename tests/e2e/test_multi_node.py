@@ -22,6 +22,7 @@ from tests.ports import free_port
 
 ENV = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
 CONFIG = """
+family: tiny
 gateway: {{port: {port}, host: 0.0.0.0, replicas: 3}}
 sessions: {{redis_url: "{redis}"}}
 variants:

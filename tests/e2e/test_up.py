@@ -15,6 +15,7 @@ from tests.e2e.up_process import UpProcess
 from tests.ports import free_port
 
 ECHO_ONLY = """
+family: tiny
 gateway: {{port: {port}}}
 variants:
   e2b: {{engine: echo}}
