@@ -13,6 +13,7 @@ from ray.serve import Application
 from cluster.config import ClusterConfig, ConfigError, VariantConfig, load_config, parse_config
 from cluster.gateway.deployment import DRAIN_GRACE_S, Gateway
 from cluster.variants.dense import DenseVariant
+from cluster.variants.expert_parallel import ExpertParallelVariant, placement
 
 APP_NAME = "gemma-cluster"
 GATEWAY_NAME = "gateway"
@@ -46,14 +47,23 @@ def build(config: ClusterConfig, app_name: str) -> Application:
 
 def _variant(config: ClusterConfig, name: str) -> Application:
     variant = config.variants[name]
+    is_spread = variant.expert_ranks > 1
     deployment = serve.deployment(
         name=name,
         max_ongoing_requests=variant.max_batch_size + variant.max_queued_requests,
         max_queued_requests=variant.max_queued_requests,
-        ray_actor_options=_actor_options(config, variant.num_cpus, variant.num_gpus),
+        **_resources(config, variant),
         **_scaling(variant),
     )
-    return deployment(DenseVariant).bind(name, variant.model_dump(), config.checkpoint_of(name))
+    return deployment(ExpertParallelVariant if is_spread else DenseVariant).bind(
+        name, variant.model_dump(), config.checkpoint_of(name)
+    )
+
+
+def _resources(config: ClusterConfig, variant: VariantConfig) -> dict[str, Any]:
+    if variant.expert_ranks > 1:
+        return {"ray_actor_options": _actor_options(config, num_cpus=0, num_gpus=0), **placement(variant)}
+    return {"ray_actor_options": _actor_options(config, variant.num_cpus, variant.num_gpus)}
 
 
 def _scaling(variant: VariantConfig) -> dict[str, Any]:

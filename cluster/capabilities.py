@@ -12,6 +12,7 @@ from typing import Any
 from cluster.config import ConfigError, VariantConfig
 from model.checkpoint import CheckpointError, read_json
 from model.config import ModelConfig, TextConfig
+from model.expert_placement import PlacementError, first_placement
 from model.weight_map import weight_map
 
 DEFAULT_MAX_CONTEXT_TOKENS = 32_768
@@ -53,6 +54,7 @@ def read_capabilities(name: str, config: VariantConfig, checkpoint: Path, checkp
     Raises CheckpointError for a folder that cannot be used, ConfigError for limits that it cannot keep.
     """
     model = ModelConfig.from_checkpoint(checkpoint)
+    _check_ranks(name, config, model.text)
     context_tokens = _context_tokens(name, config, model.text.max_position_embeddings)
     total, active = count_parameters(checkpoint, model.text)
     return Capabilities(
@@ -137,6 +139,15 @@ def _context_tokens(name: str, config: VariantConfig, longest: int) -> int:
     if held is not None and wanted > held:
         raise ConfigError(f"variants.{name}.kv_cache_tokens: {held} cannot hold max_context_tokens {wanted}")
     return wanted
+
+
+def _check_ranks(name: str, config: VariantConfig, text: TextConfig) -> None:
+    if config.expert_ranks == 1:
+        return
+    try:
+        first_placement(text, config.expert_ranks)
+    except PlacementError as error:
+        raise ConfigError(f"variants.{name}.expert_ranks: {error}") from error
 
 
 def _default_sampling(checkpoint: Path) -> dict[str, Any]:

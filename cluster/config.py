@@ -106,6 +106,17 @@ class VariantConfig(_Section):
     num_cpus: float = Field(0.1, ge=0, description="CPUs that Ray reserves for a replica.")
     num_gpus: float = Field(0, ge=0, description="GPUs that Ray reserves for a replica, all its ranks together.")
     tensor_parallel: int = Field(1, ge=1, description="vLLM: ranks that share each layer of a replica.")
+    expert_ranks: int = Field(
+        1,
+        ge=1,
+        description="Native: ranks that share a replica's experts. Each answers requests of its own with its part of "
+        "max_batch_size, max_queued_requests, kv_cache_tokens, num_cpus and num_gpus.",
+    )
+    rank_timeout_s: float = Field(
+        20,
+        ge=2,
+        description="Native: a rank that does not answer the others for so long is lost, and its gang with it.",
+    )
     expert_parallel: bool = Field(False, description="vLLM: each rank holds whole experts, not a part of every one.")
     quantization: Literal["fp8_per_channel", "int8_per_channel_weight_only"] | None = Field(
         None, description="vLLM: quantise at load; int8 takes only experts. Default: as the checkpoint stores it."
@@ -125,6 +136,21 @@ class VariantConfig(_Section):
     )
     cost: float | None = Field(None, ge=0, description="Units per 1,000 tokens. Default: active parameters, billions.")
     echo_delay_ms: float = Field(0, ge=0, description="Echo engine only: milliseconds between tokens.")
+
+    @model_validator(mode="after")
+    def _ranks(self) -> VariantConfig:
+        if self.expert_ranks == 1:
+            return self
+        if self.engine != "native":
+            raise ValueError(f"expert_ranks: the {self.engine} engine has none; only native does")
+        if self.num_cpus == 0 and self.num_gpus == 0:
+            raise ValueError(f"num_cpus: 0 for {self.expert_ranks} expert_ranks; each needs a bundle of its own")
+        if self.num_gpus not in (0, self.expert_ranks):
+            raise ValueError(
+                f"num_gpus: {self.num_gpus:g} GPUs for {self.expert_ranks} expert_ranks; "
+                f"use {self.expert_ranks}, one for each, or 0 to run on CPUs"
+            )
+        return self
 
 
 class SizeClass(_Section):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from model.config import TextConfig
+
 
 class PlacementError(ValueError):
     """Experts that cannot be spread as asked; the message has the numbers and what to change."""
@@ -41,6 +43,13 @@ class ExpertPlacement:
         for slot, expert in enumerate(expert for held in self.slots for expert in held):
             of_expert[expert].append(slot)
         return tuple(map(tuple, of_expert))
+
+
+def first_placement(config: TextConfig, num_ranks: int) -> ExpertPlacement:
+    """Where the experts of each of a model's layers lie at first. PlacementError if they cannot be spread so."""
+    if config.moe is None:
+        raise PlacementError(f"the model has no experts to spread over {num_ranks} ranks: it is dense")
+    return even_placement(config.moe.num_experts, num_ranks)
 
 
 def even_placement(num_experts: int, num_ranks: int) -> ExpertPlacement:

@@ -9,7 +9,7 @@ from torch import nn
 
 from model.config import TextConfig
 from model.dispatch import AllToAllDispatcher
-from model.expert_placement import ExpertPlacement, PlacementError, even_placement
+from model.expert_placement import PlacementError, first_placement
 from model.moe import Experts, MixtureOfExperts
 from model.weight_map import Pieces
 
@@ -25,18 +25,12 @@ class ExpertShard:
         if not 0 <= self.rank < self.num_ranks:
             raise PlacementError(f"rank {self.rank} is not one of {self.num_ranks} ranks, counted from 0")
 
-    def placement(self, config: TextConfig) -> ExpertPlacement:
-        """Where the experts of each layer lie at first. PlacementError if they cannot be spread so."""
-        if config.moe is None:
-            raise PlacementError(f"the model has no experts to spread over {self.num_ranks} ranks: it is dense")
-        return even_placement(config.moe.num_experts, self.num_ranks)
-
     def cut(self, model: nn.Module, weights: Mapping[str, Pieces], config: TextConfig) -> dict[str, Pieces]:
         """Gives an unfilled model room for this rank's experts alone; returns where they are in the checkpoint.
 
-        Call it under the device the model was built under.
+        Call it under the device the model was built under. PlacementError if so many ranks cannot share the experts.
         """
-        held = self.placement(config).slots[self.rank]
+        held = first_placement(config, self.num_ranks).slots[self.rank]
         cut = dict(weights)
         for name, moe in _mixtures(model):
             width, hidden_size = moe.experts.down.shape[2], moe.experts.down.shape[1]
@@ -48,7 +42,7 @@ class ExpertShard:
 
     def connect(self, model: nn.Module, config: TextConfig) -> None:
         """Lets the layers reach the experts of all ranks, through the default process group, which is up."""
-        placement = self.placement(config)
+        placement = first_placement(config, self.num_ranks)
         for _, moe in _mixtures(model):
             moe.dispatcher = AllToAllDispatcher(placement)
 

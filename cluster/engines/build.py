@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cluster.config import ConfigError, VariantConfig
 from cluster.engines.base import Engine
 
+if TYPE_CHECKING:
+    from model.runtime.gang import GangSeat
 
-def build_engine(checkpoint: Path, config: VariantConfig, context_tokens: int) -> Engine:
+
+def build_engine(checkpoint: Path, config: VariantConfig, context_tokens: int, seat: GangSeat | None = None) -> Engine:
     """The engine, not started. Engines are imported here, so that echo needs no torch. Raises ConfigError."""
     if config.engine == "vllm":
         raise ConfigError("engine: vllm is not part of this release; use native")
@@ -21,4 +25,4 @@ def build_engine(checkpoint: Path, config: VariantConfig, context_tokens: int) -
         return EchoEngine(tokenizer, delay_s=config.echo_delay_ms / 1000, max_running=limit)
     from cluster.engines.native import NativeEngine
 
-    return NativeEngine(checkpoint, config, context_tokens)
+    return NativeEngine(checkpoint, config, context_tokens, seat)

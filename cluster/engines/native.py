@@ -18,9 +18,11 @@ from cluster.engines.kv_budget import with_kv_budget
 from cluster.engines.soft_tokens import SoftTokenSource
 from cluster.errors import ClusterError, Overloaded, Unavailable
 from model.constraint import ConstraintCompiler, ConstraintError
+from model.expert_shard import ExpertShard, expert_bytes
 from model.multimodal import load_multimodal
 from model.quantization.scheme import Quantization
 from model.runtime.config import RuntimeConfig
+from model.runtime.gang import Gang, GangError, GangSeat
 from model.runtime.half_weights import multiplies_bfloat16
 from model.runtime.loop import EngineLoop
 from model.runtime.output import TokenOutput
@@ -34,10 +36,15 @@ _FINISH_REASONS = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH}
 class NativeEngine(Engine):
     """Runs a checkpoint with `model.runtime`."""
 
-    def __init__(self, checkpoint: Path, config: VariantConfig, context_tokens: int) -> None:
+    def __init__(
+        self, checkpoint: Path, config: VariantConfig, context_tokens: int, seat: GangSeat | None = None
+    ) -> None:
+        """With `seat` it is one rank of a gang over which the experts are spread."""
         self._checkpoint = checkpoint
         self._config = config
         self._context_tokens = context_tokens
+        self._seat = seat
+        self._expert_bytes = 0
         self._loop: EngineLoop | None = None
         self._media: SoftTokenSource | None = None
         self._constraints: ConstraintSource | None = None
@@ -51,13 +58,16 @@ class NativeEngine(Engine):
         # Two threads on one physical core, or two engines on all cores, wait for each other more than they gain.
         num_threads = self._config.num_threads or max(1, (os.cpu_count() or 1) // 2)
         device = _device(self._config)
+        shard = None if self._seat is None else ExpertShard(self._seat.config.rank, self._seat.config.num_ranks)
         model = load_multimodal(
             self._checkpoint,
             dtype=_DTYPES[self._config.dtype],
             device=device,
             quantization=_quantization(self._config),
             maps_tables=self._config.memory_map_tables,
+            shard=shard,
         )
+        self._expert_bytes = expert_bytes(model.text)
         dtype = model.text.dtype
         if device.type == "cpu" and not multiplies_bfloat16():
             dtype = torch.float32  # of activations: the loop keeps 16-bit weights and computes in float32
@@ -71,12 +81,17 @@ class NativeEngine(Engine):
             has_prefix_cache=self._config.prefix_cache,
             num_threads=num_threads,
         )
-        config = with_kv_budget(config, model.config.text, dtype, device)
+        config = with_kv_budget(
+            config, model.config.text, dtype, device, num_sharers=1 if shard is None else shard.num_ranks
+        )
         tokenizer = Tokenizer.from_checkpoint(self._checkpoint)
         self._media = SoftTokenSource(model, self._checkpoint, num_threads)
         ends = model.config.eos_token_ids
         self._constraints = ConstraintSource(ConstraintCompiler(tokenizer, model.config.text.vocab_size, ends))
-        self._loop = EngineLoop(model.text, tokenizer, config, eos_token_ids=ends)
+        gang = None if self._seat is None else Gang.join(self._seat)
+        if shard is not None:
+            shard.connect(model.text, model.config.text)
+        self._loop = EngineLoop(model.text, tokenizer, config, eos_token_ids=ends, gang=gang)
 
     async def generate(self, request: EngineRequest) -> AsyncGenerator[EngineOutput, None]:
         """Streams what the engine thread makes; closing it aborts the request."""
@@ -105,7 +120,8 @@ class NativeEngine(Engine):
 
     def load(self) -> EngineLoad:
         stats = self._started().stats()
-        return EngineLoad(stats.running, stats.waiting, stats.kv_tokens_used, stats.kv_tokens_capacity)
+        details = {"expert_bytes": float(self._expert_bytes)}
+        return EngineLoad(stats.running, stats.waiting, stats.kv_tokens_used, stats.kv_tokens_capacity, details)
 
     async def check_health(self) -> None:
         """Raises when the engine thread has died."""
@@ -165,6 +181,8 @@ def _device(config: VariantConfig) -> torch.device:
 def _translate(output: TokenOutput, request: EngineRequest) -> EngineOutput:
     if isinstance(output.error, ConstraintError):
         raise refusal(request.sampling.response_format, output.error) from output.error
+    if isinstance(output.error, GangError):
+        raise Unavailable("a shard of the replica that answered was lost; nothing was stored") from output.error
     if output.error is not None:
         raise ClusterError(f"the engine failed on this request: {output.error}") from output.error
     if output.finish_reason == "abort":

@@ -39,4 +39,5 @@ def _load(variant: str, report: ReplicaLoadReport) -> ReplicaLoad:
         waiting_requests=report.waiting,
         kv_cache_tokens=report.kv_tokens,
         kv_cache_capacity_tokens=report.kv_capacity_tokens,
+        ranks=report.ranks,
     )

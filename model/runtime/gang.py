@@ -46,6 +46,14 @@ class GangConfig:
             )
 
 
+@dataclass(frozen=True)
+class GangSeat:
+    """A rank's place, and where the gang meets."""
+
+    config: GangConfig
+    address: tuple[str, int]
+
+
 class Intent(NamedTuple):
     """What a rank, or any rank of the gang, is about to do: compute a pass, answer in it, end."""
 
@@ -82,13 +90,14 @@ class Gang:
             raise GangError(f"rank {config.rank} did not meet all {config.num_ranks} ranks: {error}") from error
 
     @classmethod
-    def join(cls, config: GangConfig, address: tuple[str, int]) -> Self:
-        """Meets the other ranks at a store that listens on `address`; see `open_store`."""
+    def join(cls, seat: GangSeat) -> Self:
+        """Meets the other ranks at the store that listens on the seat's address; see `open_store`."""
+        config, (host, port) = seat.config, seat.address
         timeout = timedelta(seconds=config.start_timeout_s)
         try:
-            store = TCPStore(*address, is_master=False, timeout=timeout, wait_for_workers=False)
+            store = TCPStore(host, port, is_master=False, timeout=timeout, wait_for_workers=False)
         except (RuntimeError, ConnectionError) as error:
-            raise GangError(f"rank {config.rank} found no gang at {address[0]}:{address[1]}: {error}") from error
+            raise GangError(f"rank {config.rank} found no gang at {host}:{port}: {error}") from error
         return cls(config, store)
 
     def agree(self, ours: Intent) -> Intent:

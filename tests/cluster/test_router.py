@@ -19,7 +19,7 @@ from cluster.prompt import PromptBuilder
 from cluster.request import ParsedRequest, SamplingOverrides
 from cluster.router import RoutedVariant, Router
 from cluster.routing import VariantLoad
-from cluster.variants.dense import engine_medium
+from cluster.variants.replica import engine_medium
 from cluster.variants.sampling import sampling_params
 from protos.gemmacluster.v1.content_pb2 import ROLE_MODEL, ROLE_SYSTEM, Blob, Content, Part
 from tests.cluster.media_samples import image, wav

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"protos/gemmacluster/v1/admin.proto\x12\x0fgemmacluster.v1\x1a\x1egoogle/protobuf/duration.proto\":\n\x0c\x44rainRequest\x12*\n\x07timeout\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\")\n\rDrainResponse\x12\x18\n\x10running_requests\x18\x01 \x01(\x05\"\"\n\x0fGetLoadsRequest\x12\x0f\n\x07variant\x18\x01 \x01(\t\"?\n\x10GetLoadsResponse\x12+\n\x05loads\x18\x01 \x03(\x0b\x32\x1c.gemmacluster.v1.ReplicaLoad\"\xa1\x01\n\x0bReplicaLoad\x12\x0f\n\x07variant\x18\x01 \x01(\t\x12\x12\n\nreplica_id\x18\x02 \x01(\t\x12\x18\n\x10running_requests\x18\x03 \x01(\x05\x12\x18\n\x10waiting_requests\x18\x04 \x01(\x05\x12\x17\n\x0fkv_cache_tokens\x18\x05 \x01(\x03\x12 \n\x18kv_cache_capacity_tokens\x18\x06 \x01(\x03\x32\xa7\x01\n\x0c\x41\x64minService\x12\x46\n\x05\x44rain\x12\x1d.gemmacluster.v1.DrainRequest\x1a\x1e.gemmacluster.v1.DrainResponse\x12O\n\x08GetLoads\x12 .gemmacluster.v1.GetLoadsRequest\x1a!.gemmacluster.v1.GetLoadsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"protos/gemmacluster/v1/admin.proto\x12\x0fgemmacluster.v1\x1a\x1egoogle/protobuf/duration.proto\":\n\x0c\x44rainRequest\x12*\n\x07timeout\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\")\n\rDrainResponse\x12\x18\n\x10running_requests\x18\x01 \x01(\x05\"\"\n\x0fGetLoadsRequest\x12\x0f\n\x07variant\x18\x01 \x01(\t\"?\n\x10GetLoadsResponse\x12+\n\x05loads\x18\x01 \x03(\x0b\x32\x1c.gemmacluster.v1.ReplicaLoad\"\xcb\x01\n\x0bReplicaLoad\x12\x0f\n\x07variant\x18\x01 \x01(\t\x12\x12\n\nreplica_id\x18\x02 \x01(\t\x12\x18\n\x10running_requests\x18\x03 \x01(\x05\x12\x18\n\x10waiting_requests\x18\x04 \x01(\x05\x12\x17\n\x0fkv_cache_tokens\x18\x05 \x01(\x03\x12 \n\x18kv_cache_capacity_tokens\x18\x06 \x01(\x03\x12(\n\x05ranks\x18\x07 \x03(\x0b\x32\x19.gemmacluster.v1.RankLoad\"{\n\x08RankLoad\x12\x0c\n\x04rank\x18\x01 \x01(\x05\x12\x18\n\x10running_requests\x18\x02 \x01(\x05\x12\x18\n\x10waiting_requests\x18\x03 \x01(\x05\x12\x14\n\x0c\x65xpert_bytes\x18\x04 \x01(\x03\x12\x17\n\x0fkv_cache_tokens\x18\x05 \x01(\x03\x32\xa7\x01\n\x0c\x41\x64minService\x12\x46\n\x05\x44rain\x12\x1d.gemmacluster.v1.DrainRequest\x1a\x1e.gemmacluster.v1.DrainResponse\x12O\n\x08GetLoads\x12 .gemmacluster.v1.GetLoadsRequest\x1a!.gemmacluster.v1.GetLoadsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,7 +41,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETLOADSRESPONSE']._serialized_start=226
   _globals['_GETLOADSRESPONSE']._serialized_end=289
   _globals['_REPLICALOAD']._serialized_start=292
-  _globals['_REPLICALOAD']._serialized_end=453
-  _globals['_ADMINSERVICE']._serialized_start=456
-  _globals['_ADMINSERVICE']._serialized_end=623
+  _globals['_REPLICALOAD']._serialized_end=495
+  _globals['_RANKLOAD']._serialized_start=497
+  _globals['_RANKLOAD']._serialized_end=620
+  _globals['_ADMINSERVICE']._serialized_start=623
+  _globals['_ADMINSERVICE']._serialized_end=790
 # @@protoc_insertion_point(module_scope)

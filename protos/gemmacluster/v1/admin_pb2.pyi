@@ -34,17 +34,33 @@ class GetLoadsResponse(_message.Message):
     def __init__(self, loads: _Optional[_Iterable[_Union[ReplicaLoad, _Mapping]]] = ...) -> None: ...
 
 class ReplicaLoad(_message.Message):
-    __slots__ = ("variant", "replica_id", "running_requests", "waiting_requests", "kv_cache_tokens", "kv_cache_capacity_tokens")
+    __slots__ = ("variant", "replica_id", "running_requests", "waiting_requests", "kv_cache_tokens", "kv_cache_capacity_tokens", "ranks")
     VARIANT_FIELD_NUMBER: _ClassVar[int]
     REPLICA_ID_FIELD_NUMBER: _ClassVar[int]
     RUNNING_REQUESTS_FIELD_NUMBER: _ClassVar[int]
     WAITING_REQUESTS_FIELD_NUMBER: _ClassVar[int]
     KV_CACHE_TOKENS_FIELD_NUMBER: _ClassVar[int]
     KV_CACHE_CAPACITY_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    RANKS_FIELD_NUMBER: _ClassVar[int]
     variant: str
     replica_id: str
     running_requests: int
     waiting_requests: int
     kv_cache_tokens: int
     kv_cache_capacity_tokens: int
-    def __init__(self, variant: _Optional[str] = ..., replica_id: _Optional[str] = ..., running_requests: _Optional[int] = ..., waiting_requests: _Optional[int] = ..., kv_cache_tokens: _Optional[int] = ..., kv_cache_capacity_tokens: _Optional[int] = ...) -> None: ...
+    ranks: _containers.RepeatedCompositeFieldContainer[RankLoad]
+    def __init__(self, variant: _Optional[str] = ..., replica_id: _Optional[str] = ..., running_requests: _Optional[int] = ..., waiting_requests: _Optional[int] = ..., kv_cache_tokens: _Optional[int] = ..., kv_cache_capacity_tokens: _Optional[int] = ..., ranks: _Optional[_Iterable[_Union[RankLoad, _Mapping]]] = ...) -> None: ...
+
+class RankLoad(_message.Message):
+    __slots__ = ("rank", "running_requests", "waiting_requests", "expert_bytes", "kv_cache_tokens")
+    RANK_FIELD_NUMBER: _ClassVar[int]
+    RUNNING_REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    WAITING_REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    EXPERT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    KV_CACHE_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    rank: int
+    running_requests: int
+    waiting_requests: int
+    expert_bytes: int
+    kv_cache_tokens: int
+    def __init__(self, rank: _Optional[int] = ..., running_requests: _Optional[int] = ..., waiting_requests: _Optional[int] = ..., expert_bytes: _Optional[int] = ..., kv_cache_tokens: _Optional[int] = ...) -> None: ...

@@ -19,7 +19,7 @@ from model.expert_shard import ExpertShard
 from model.media_encoder import MediaEncoder
 from model.multimodal import GemmaModel, load_multimodal
 from model.runtime.config import RuntimeConfig
-from model.runtime.gang import Gang, GangConfig, open_store
+from model.runtime.gang import Gang, GangConfig, GangSeat, open_store
 from model.runtime.loop import EngineLoop
 from model.runtime.prompt_media import PromptMedia
 from model.runtime.sampling import SamplingParams
@@ -131,12 +131,12 @@ def _png(job: Job) -> bytes:
     return out.getvalue()
 
 
-def worker(path: Path, rank: GangConfig | None = None, address: tuple[str, int] = ("", 0), **limits: Any) -> Worker:
+def worker(path: Path, seat: GangSeat | None = None, **limits: Any) -> Worker:
     """The whole model, or one rank's part of it."""
     torch.set_num_threads(1)
-    shard = None if rank is None else ExpertShard(rank.rank, rank.num_ranks)
+    shard = None if seat is None else ExpertShard(seat.config.rank, seat.config.num_ranks)
     model = load_multimodal(path, shard=shard, dtype=torch.float32)
-    gang = None if rank is None else Gang.join(rank, address)
+    gang = None if seat is None else Gang.join(seat)
     if shard is not None:
         shard.connect(model.text, model.config.text)
     config = RuntimeConfig(**{"max_batch_size": 4, "max_context": 512, "num_threads": 1} | limits)
@@ -144,8 +144,9 @@ def worker(path: Path, rank: GangConfig | None = None, address: tuple[str, int] 
     return Worker(model, loop, path)
 
 
-def _serve(pipe: Connection, path: Path, rank: GangConfig, address: tuple[str, int], limits: dict[str, Any]) -> None:
-    here = worker(path, rank, address, **limits)
+def serve(pipe: Connection, path: Path, seat: GangSeat, limits: dict[str, Any]) -> None:
+    """One rank of a gang: does what the pipe says until it says None."""
+    here = worker(path, seat, **limits)
     while (command := pipe.recv()) is not None:
         name, args = command
         pipe.send(getattr(here, name)(*args))
@@ -160,9 +161,9 @@ class Ranks:
         self._pipes, self.processes = [], []
         for rank in range(num_ranks):
             ours, theirs = CONTEXT.Pipe()
-            config = GangConfig(rank, num_ranks, **times)
-            args = (theirs, path, config, ("127.0.0.1", store.port), limits or {})
-            self.processes.append(CONTEXT.Process(target=_serve, args=args, daemon=True))
+            seat = GangSeat(GangConfig(rank, num_ranks, **times), ("127.0.0.1", store.port))
+            args = (theirs, path, seat, limits or {})
+            self.processes.append(CONTEXT.Process(target=serve, args=args, daemon=True))
             self.processes[-1].start()
             self._pipes.append(ours)
         self._store = store

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from model.runtime.gang import Gang, GangConfig, GangError, open_store
+from model.runtime.gang import Gang, GangConfig, GangError, GangSeat, open_store
 from model.tiny.checkpoint import ensure_tiny
 from tests.model.runtime.gang_ranks import Job, Ranks, Worker, worker
 
@@ -132,7 +132,7 @@ def test_a_rank_that_meets_nobody_says_so() -> None:
     store = open_store("127.0.0.1")
     config = GangConfig(0, 2, start_timeout_s=0.2)
     with pytest.raises(GangError, match="rank 0 did not meet all 2 ranks"):
-        Gang.join(config, ("127.0.0.1", store.port))
+        Gang.join(GangSeat(config, ("127.0.0.1", store.port)))
 
 
 @pytest.mark.parametrize(

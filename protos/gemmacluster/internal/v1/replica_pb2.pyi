@@ -1,3 +1,4 @@
+from protos.gemmacluster.v1 import admin_pb2 as _admin_pb2
 from protos.gemmacluster.v1 import content_pb2 as _content_pb2
 from protos.gemmacluster.v1 import generation_pb2 as _generation_pb2
 from google.protobuf.internal import containers as _containers
@@ -104,15 +105,19 @@ class ReplicaResult(_message.Message):
     def __init__(self, content: _Optional[_Union[_content_pb2.Content, _Mapping]] = ..., finish_reason: _Optional[_Union[_generation_pb2.FinishReason, str]] = ..., output_tokens: _Optional[int] = ..., cached_tokens: _Optional[int] = ..., next_chunk_index: _Optional[int] = ..., thought_tokens: _Optional[int] = ...) -> None: ...
 
 class ReplicaLoadReport(_message.Message):
-    __slots__ = ("running", "waiting", "kv_tokens", "kv_capacity_tokens", "replica_id")
+    __slots__ = ("running", "waiting", "kv_tokens", "kv_capacity_tokens", "replica_id", "ranks", "expert_bytes")
     RUNNING_FIELD_NUMBER: _ClassVar[int]
     WAITING_FIELD_NUMBER: _ClassVar[int]
     KV_TOKENS_FIELD_NUMBER: _ClassVar[int]
     KV_CAPACITY_TOKENS_FIELD_NUMBER: _ClassVar[int]
     REPLICA_ID_FIELD_NUMBER: _ClassVar[int]
+    RANKS_FIELD_NUMBER: _ClassVar[int]
+    EXPERT_BYTES_FIELD_NUMBER: _ClassVar[int]
     running: int
     waiting: int
     kv_tokens: int
     kv_capacity_tokens: int
     replica_id: str
-    def __init__(self, running: _Optional[int] = ..., waiting: _Optional[int] = ..., kv_tokens: _Optional[int] = ..., kv_capacity_tokens: _Optional[int] = ..., replica_id: _Optional[str] = ...) -> None: ...
+    ranks: _containers.RepeatedCompositeFieldContainer[_admin_pb2.RankLoad]
+    expert_bytes: int
+    def __init__(self, running: _Optional[int] = ..., waiting: _Optional[int] = ..., kv_tokens: _Optional[int] = ..., kv_capacity_tokens: _Optional[int] = ..., replica_id: _Optional[str] = ..., ranks: _Optional[_Iterable[_Union[_admin_pb2.RankLoad, _Mapping]]] = ..., expert_bytes: _Optional[int] = ...) -> None: ...

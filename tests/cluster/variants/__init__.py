@@ -1,0 +1,1 @@
+"""What replicas are made of, and how they run as one."""
