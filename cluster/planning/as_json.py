@@ -33,6 +33,7 @@ def json_report(plan: Plan) -> str:
 def _layout(layout: Layout) -> dict[str, Any]:
     return {
         "gpus": layout.ranks,
+        "kv_owners": layout.owners,
         "fits": layout.fits,
         "kv_tokens": layout.kv_tokens,
         "sequences": layout.sequences,

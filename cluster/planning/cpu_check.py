@@ -14,15 +14,19 @@ _STEP_TOKENS = 1024
 
 
 def cpu_refusals(config: ClusterConfig, nodes: Sequence[Node]) -> Iterator[str]:
-    """Replicas without a GPU: each against the largest machine, those that start at once against all together."""
+    """Replicas without a GPU: each against the largest machine, those that start at once against all together.
+
+    Ranks of a replica may stand on several machines.
+    """
     memories = [node.memory_bytes for node in nodes if node.memory_bytes is not None]
     if not memories or len(memories) < len(nodes):
         return
     takes = {name: demand for name in config.variants if (demand := _demand(config, name)) is not None}
+    room = {name: sum(memories) if config.variants[name].expert_ranks > 1 else max(memories) for name in takes}
     alone = [
-        _too_large(name, config.variants[name], demand, max(memories))
+        _too_large(name, config.variants[name], demand, room[name])
         for name, demand in takes.items()
-        if demand.total_bytes > max(memories)
+        if demand.total_bytes > room[name]
     ]
     yield from alone
     replicas = {name: config.variants[name].replicas.min for name in takes}

@@ -11,7 +11,7 @@ from cluster.planning.gpus import GIB, Gpu
 from cluster.planning.kv_cache import KvCost, kv_cost
 from cluster.planning.quantization import FLOAT32, NATIVE_QUANTIZATIONS, VLLM_QUANTIZATIONS, Quantization
 from cluster.planning.question import Question
-from cluster.planning.weights import Part, weight_bytes
+from cluster.planning.weights import EXPERT_PARALLEL, Part, weight_bytes
 from model.config import ModelConfig
 
 # A replica's process with torch loaded, and nothing else.
@@ -57,7 +57,7 @@ def in_memory(config: VariantConfig, stored: Quantization) -> Quantization:
 
 @dataclass(frozen=True)
 class CpuDemand:
-    """Memory of one replica, at least: what the engine cannot do without.
+    """Memory of one replica, all its ranks together, at least: what the engine cannot do without.
 
     `smaller` is the total with the weights quantised at load, by the name of the setting.
     """
@@ -66,7 +66,7 @@ class CpuDemand:
     cost: KvCost
     tokens: int
     smaller: Mapping[str, int]
-    process_bytes: int = _PROCESS_BYTES
+    process_bytes: int
 
     @property
     def cache_bytes(self) -> int:
@@ -92,7 +92,7 @@ def cpu_demand(config: VariantConfig, model: ModelConfig, stored: Quantization) 
     cost, tokens = kv_cost(model.text, 2), config.kv_cache_tokens or context_tokens(config, model)
     loaded = _loaded_bytes(config, model, in_memory(config, stored))
     is_mapped = config.engine == "native" and config.weights == "auto" and stored.linear_bits < 16
-    demand = CpuDemand(0 if is_mapped else loaded, cost, tokens, {})
+    demand = CpuDemand(0 if is_mapped else loaded, cost, tokens, {}, _PROCESS_BYTES * config.expert_ranks)
     smaller = {
         name: _loaded_bytes(config, model, bits) - loaded + demand.total_bytes
         for name, bits in NATIVE_QUANTIZATIONS.items()
@@ -102,8 +102,9 @@ def cpu_demand(config: VariantConfig, model: ModelConfig, stored: Quantization) 
 
 
 def _loaded_bytes(config: VariantConfig, model: ModelConfig, quantization: Quantization) -> int:
-    """Without tables that stay in their file."""
-    sizes = dict(weight_bytes(model, quantization))
+    """On all ranks, without tables that stay in their file."""
+    ranks = config.expert_ranks
+    sizes = dict(weight_bytes(model, quantization, ranks, EXPERT_PARALLEL))
     if config.engine == "native" and config.memory_map_tables:
         del sizes[Part.PER_LAYER_TABLE]
-    return sum(sizes.values())
+    return ranks * sum(sizes.values())

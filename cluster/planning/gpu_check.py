@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import TypeAlias
 
 from cluster.config import ClusterConfig, VariantConfig
 from cluster.planning.demand import question_of
@@ -12,13 +13,17 @@ from cluster.planning.gpus import GIB, Gpu
 from cluster.planning.hardware import Node
 from cluster.planning.known_models import known_model
 from cluster.planning.layout import Layout
-from cluster.planning.layouts import is_divisible, layout, rank_counts
+from cluster.planning.layouts import layout
+from cluster.planning.parallelism import is_divisible, rank_counts
 from cluster.planning.plan import longest_context
 from cluster.planning.quantization import NATIVE_QUANTIZATIONS, VLLM_QUANTIZATIONS, W4A16_CHECKPOINTS
 from cluster.planning.question import Question
 from model.variants import VARIANTS
 
 MOST_RANKS = 16
+_FIELD = {"vllm": "tensor_parallel", "native": "expert_ranks"}
+# The words of a change, the question after it, and its ranks.
+Change: TypeAlias = tuple[str, Question, int]
 
 
 def count_refusals(config: ClusterConfig, nodes: Sequence[Node]) -> Iterator[str]:
@@ -44,9 +49,9 @@ def memory_refusals(config: ClusterConfig, name: str, nodes: Sequence[Node], mos
     except PlanError as error:
         yield f"variants.{name}: {error}"
         return
-    found = layout(question, variant.tensor_parallel)
-    if not is_divisible(question.config.text, found.ranks):
-        yield f"variants.{name}.tensor_parallel: {_uneven(question, found.ranks)}"
+    found = layout(question, variant.tensor_parallel if question.engine == "vllm" else variant.expert_ranks)
+    if not is_divisible(question.config.text, question.engine, found.ranks):
+        yield f"variants.{name}.{_FIELD[question.engine]}: {_uneven(question, found.ranks)}"
     elif not found.fits:
         advice = _what_to_set(question, found, most_ranks)
         yield f"variants.{name} does not fit on {_shortage(question, found)}; {advice}"
@@ -67,16 +72,18 @@ def _reserved(gpu: Gpu, variant: VariantConfig) -> Gpu:
 
 def _too_many(name: str, variant: VariantConfig, have: int) -> str:
     gpus = f"{variant.num_gpus:g} GPU{'' if variant.num_gpus == 1 else 's'}"
-    also = " and tensor_parallel" if variant.tensor_parallel > 1 else ""
+    ranks = {"tensor_parallel": variant.tensor_parallel, "expert_ranks": variant.expert_ranks}
+    also = "".join(f" and {field}" for field, count in ranks.items() if count > 1)
     fewer = f"set it{also} to at most {have}" if have else "set it to 0 to run on CPUs"
     return f"variants.{name}.num_gpus: a replica wants {gpus}, and there {_are(have)} here; {fewer}"
 
 
 def _uneven(question: Question, ranks: int) -> str:
     text = question.config.text
-    experts = f" and {text.moe.num_experts} experts" if text.moe is not None else ""
-    evenly = ", ".join(map(str, rank_counts(text, MOST_RANKS)))
-    return f"{ranks} ranks cannot share {text.num_heads} heads{experts} evenly; use one of {evenly}"
+    sizes = [f"{text.num_heads} heads"] if question.engine == "vllm" else []
+    sizes += [f"{text.moe.num_experts} experts"] if text.moe is not None else []
+    evenly = ", ".join(map(str, rank_counts(text, question.engine, MOST_RANKS)))
+    return f"{ranks} ranks cannot share {' and '.join(sizes) or 'a model without experts'} evenly; use {evenly}"
 
 
 def _shortage(question: Question, found: Layout) -> str:
@@ -91,7 +98,8 @@ def _shortage(question: Question, found: Layout) -> str:
 
 def _what_to_set(question: Question, found: Layout, most_ranks: int) -> str:
     """Single changes after which it fits, as configuration."""
-    changes = _native_changes(question) if question.engine == "native" else _vllm_changes(question, found, most_ranks)
+    changes = _more_ranks(question, found, most_ranks)
+    changes += _native_changes(question, found) if question.engine == "native" else _vllm_changes(question, found)
     fits = [words for words, changed, ranks in changes if layout(changed, ranks).fits]
     longest = longest_context(replace(question, count=found.ranks))
     if 0 < longest < question.context:
@@ -99,24 +107,33 @@ def _what_to_set(question: Question, found: Layout, most_ranks: int) -> str:
     return f"set {', or '.join(fits)}" if fits else "use larger GPUs or a smaller variant"
 
 
-def _native_changes(question: Question) -> Iterator[tuple[str, Question, int]]:
-    yield "max_batch_size: 1", replace(question, sequences=1), 1
-    yield "weights: int4", replace(question, quantization=NATIVE_QUANTIZATIONS["int4"]), 1
+def _more_ranks(question: Question, found: Layout, most: int) -> list[Change]:
+    return [
+        (f"{_FIELD[question.engine]}: {ranks} with num_gpus: {ranks}", question, ranks)
+        for ranks in rank_counts(question.config.text, question.engine, most)
+        if ranks > found.ranks
+    ]
 
 
-def _vllm_changes(question: Question, found: Layout, most_ranks: int) -> Iterator[tuple[str, Question, int]]:
-    ranks, bits = found.ranks, question.quantization.bits
-    if question.kv == "bf16" and question.gpu.has_fp8:
-        yield "kv_cache_dtype: fp8", replace(question, kv="fp8"), ranks
+def _native_changes(question: Question, found: Layout) -> list[Change]:
+    int4 = NATIVE_QUANTIZATIONS["int4"]
+    return [
+        (f"max_batch_size: {found.ranks}", replace(question, sequences=found.ranks), found.ranks),
+        ("weights: int4", replace(question, quantization=int4), found.ranks),
+    ]
+
+
+def _vllm_changes(question: Question, found: Layout) -> list[Change]:
+    changes: list[Change] = []
     fp8, w4a16 = VLLM_QUANTIZATIONS["fp8"], VLLM_QUANTIZATIONS["w4a16"]
-    if bits > fp8.bits:
-        yield "quantization: fp8_per_channel", replace(question, quantization=fp8), ranks
+    if question.kv == "bf16" and question.gpu.has_fp8:
+        changes.append(("kv_cache_dtype: fp8", replace(question, kv="fp8"), found.ranks))
+    if question.quantization.bits > fp8.bits:
+        changes.append(("quantization: fp8_per_channel", replace(question, quantization=fp8), found.ranks))
     for name, checkpoint in W4A16_CHECKPOINTS.items():
         if VARIANTS[name] == question.config and question.quantization.linear_bits > w4a16.linear_bits:
-            yield f"checkpoint: {checkpoint}", replace(question, quantization=w4a16), ranks
-    for more in rank_counts(question.config.text, most_ranks):
-        if more > ranks:
-            yield f"tensor_parallel: {more} with num_gpus: {more}", question, more
+            changes.append((f"checkpoint: {checkpoint}", replace(question, quantization=w4a16), found.ranks))
+    return changes
 
 
 def _are(count: int) -> str:

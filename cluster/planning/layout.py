@@ -13,7 +13,8 @@ class Layout:
     """Bytes on each rank.
 
     `kv_bytes` are left for the KV cache, below 0 if the rest does not fit. The first sequence of full length takes
-    `first_bytes`, being prefilled; each further one `next_bytes`; `most_sequences` are decoded together.
+    `first_bytes`, being prefilled; each further one `next_bytes`; `most_sequences` are decoded together. `owners` of
+    the ranks hold sequences of their own, else all ranks hold a part of each.
     """
 
     ranks: int
@@ -28,6 +29,7 @@ class Layout:
     first_bytes: int
     next_bytes: int
     most_sequences: int
+    owners: int = 1
 
     @property
     def weight_bytes(self) -> int:
@@ -53,12 +55,13 @@ class Layout:
     @property
     def kv_tokens(self) -> int:
         """Tokens that sequences of full length hold together; 0 if not one fits."""
-        return int(self._full_sequences() * self.context) if self.fits else 0
+        return int(self.owners * self._full_sequences() * self.context) if self.fits else 0
 
     @property
     def sequences(self) -> int:
         """Sequences of full length at once, up to the batch; shorter ones are more."""
-        return min(self.most_sequences, int(self._full_sequences())) if self.fits else 0
+        return min(self.most_sequences, self.owners * int(self._full_sequences())) if self.fits else 0
 
     def _full_sequences(self) -> float:
+        """Of one owner."""
         return 1 + (self.kv_bytes - self.first_bytes) / self.next_bytes

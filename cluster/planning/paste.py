@@ -15,7 +15,7 @@ def config_yaml(plan: Plan) -> str:
     assert plan.chosen is not None
     question, layout = plan.question, plan.chosen
     settings = {
-        **(_vllm(question, layout) if question.engine == "vllm" else _native(question)),
+        **(_vllm(question, layout) if question.engine == "vllm" else _native(question, layout)),
         "max_context_tokens": question.context,
         "max_batch_size": layout.most_sequences,
         "prefill_tokens": question.chunk,
@@ -39,8 +39,10 @@ def _vllm(question: Question, layout: Layout) -> dict[str, object]:
     return settings | {"gpu_memory_utilization": question.share}
 
 
-def _native(question: Question) -> dict[str, object]:
-    settings: dict[str, object] = {"engine": "native", "num_gpus": 1}
+def _native(question: Question, layout: Layout) -> dict[str, object]:
+    settings: dict[str, object] = {"engine": "native", "num_gpus": layout.ranks}
+    if layout.ranks > 1:
+        settings |= {"expert_ranks": layout.ranks, "num_cpus": layout.ranks}
     if question.quantization.name != "bf16":
         settings["weights"] = question.quantization.name
     return settings

@@ -117,7 +117,9 @@ def _notes(plan: Plan) -> Iterator[str]:
     if layout.ranks > 1 and not question.gpu.has_nvlink:
         yield f"{question.gpu.title} has no NVLink: ranks of a replica meet over PCIe in every layer, which costs time."
     heads = min(spec.num_kv_heads for spec in question.config.text.layers)
-    if layout.ranks > heads:
+    if question.engine == "native" and layout.ranks > 1:
+        yield "Each rank has sequences of its own, and the KV cache for them; they share the experts."
+    elif layout.ranks > heads:
         yield f"Layers with {heads} key/value head{'s' if heads > 1 else ''} repeat it on {layout.ranks} GPUs."
 
 

@@ -26,8 +26,10 @@ class Part(StrEnum):
     ENCODERS = "encoders"
 
 
-# vLLM keeps these whole on every rank: encoders are transformers' own modules, per-layer inputs replicated.
-REPLICATED = {Part.PER_LAYER_INPUT, Part.SMALL, Part.ENCODERS}
+# What tensor-parallel ranks of vLLM share. Whole on each: encoders, which are transformers' own modules, and others.
+TENSOR_PARALLEL = frozenset({Part.EMBEDDING, Part.PER_LAYER_TABLE, Part.LINEAR, Part.EXPERTS})
+# What ranks of the native engine share: each computes its own sequences, and its share of experts for all.
+EXPERT_PARALLEL = frozenset({Part.EXPERTS})
 _LINEAR = {"qkv.weight", "out.weight", "gate_up.weight", "down.weight", "context.weight"}
 
 
@@ -42,11 +44,13 @@ def parameters(config: ModelConfig) -> Mapping[Part, int]:
     return MappingProxyType(counts)
 
 
-def weight_bytes(config: ModelConfig, quantization: Quantization, ranks: int = 1) -> dict[Part, int]:
-    """Bytes on one of `ranks` GPUs.
+def weight_bytes(
+    config: ModelConfig, quantization: Quantization, ranks: int = 1, shared: frozenset[Part] = TENSOR_PARALLEL
+) -> dict[Part, int]:
+    """Bytes on one of `ranks` that share some parts and repeat the others.
 
-    Tensor and expert parallelism share the large matrices alike; that few key/value heads are repeated is left out,
-    at most 30 MB.
+    With or without expert parallelism vLLM's ranks share experts alike. That they repeat key/value heads which are
+    fewer than ranks is left out, at most 30 MB.
     """
     bits = {
         Part.LINEAR: quantization.linear_bits,
@@ -54,7 +58,7 @@ def weight_bytes(config: ModelConfig, quantization: Quantization, ranks: int = 1
         Part.EXPERTS: quantization.expert_bits,
     }
     return {
-        part: math.ceil(count * bits.get(part, quantization.plain_bits) / 8 / (1 if part in REPLICATED else ranks))
+        part: math.ceil(count * bits.get(part, quantization.plain_bits) / 8 / (ranks if part in shared else 1))
         for part, count in parameters(config).items()
     }
 

@@ -134,13 +134,27 @@ def test_what_is_advised_for_a_gpu_helps() -> None:
 @pytest.mark.parametrize(
     ("name", "ranks", "said"),
     [
-        ("dense", 3, "3 ranks cannot share 32 heads evenly; use one of 1, 2, 4, 8, 16"),
-        ("a4b", 6, "6 ranks cannot share 16 heads and 128 experts evenly; use one of 1, 2, 4, 8, 16"),
+        ("dense", 3, "3 ranks cannot share 32 heads evenly; use 1, 2, 4, 8, 16"),
+        ("a4b", 6, "6 ranks cannot share 16 heads and 128 experts evenly; use 1, 2, 4, 8, 16"),
     ],
 )
 def test_ranks_that_do_not_divide_the_model_are_refused(name: str, ranks: int, said: str) -> None:
     variants = {name: VLLM | {"num_gpus": ranks, "tensor_parallel": ranks, "expert_parallel": True}}
     assert refused(config(**variants), machine("h100", 8)).endswith(f".tensor_parallel: {said}")
+
+
+def test_native_ranks_share_experts_on_gpus_and_in_memory() -> None:
+    line = refused(config(a4b={"num_gpus": 1, "max_context_tokens": 8192}), machine("l4", 4))
+    assert "expert_ranks: 4 with num_gpus: 4" in line
+    spread = {"num_gpus": 4, "expert_ranks": 4, "max_context_tokens": 8192}
+    assert refusals(config(a4b=spread), [machine("l4", 4)]) == []
+    uneven = refused(config(a4b={"num_gpus": 3, "expert_ranks": 3}), machine("h100", 3))
+    assert uneven.endswith("expert_ranks: 3 ranks cannot share 128 experts evenly; use 1, 2, 4, 8, 16")
+    dense = refused(config(dense={"num_gpus": 2, "expert_ranks": 2}), machine("h200", 2))
+    assert dense.endswith("2 ranks cannot share a model without experts evenly; use 1")
+    on_cpus = config(a4b={"expert_ranks": 2, "num_cpus": 2})
+    assert refusals(on_cpus, [machine(memory_gib=32), machine(memory_gib=32)]) == []
+    assert "weights take 53.6 GiB" in refused(on_cpus, machine(memory_gib=32))
 
 
 def test_settings_that_a_gpu_cannot_take_are_refused() -> None:

@@ -45,6 +45,7 @@ def _check(made: Plan, config: ClusterConfig) -> None:
     assert (variant.engine, variant.max_context_tokens) == (question.engine, question.context)
     assert (variant.max_batch_size, variant.prefill_tokens) == (made.chosen.most_sequences, question.chunk)
     assert variant.num_gpus == made.chosen.ranks
+    assert variant.expert_ranks == (1 if question.engine == "vllm" else made.chosen.ranks)
     assert variant.replicas.min == variant.replicas.max == made.replicas
     if question.engine == "vllm":
         assert variant.tensor_parallel == made.chosen.ranks

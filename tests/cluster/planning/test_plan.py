@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 
 from cluster.planning.errors import PlanError
 from cluster.planning.gpus import GPUS
-from cluster.planning.layouts import layout, rank_counts
+from cluster.planning.layouts import layout
+from cluster.planning.parallelism import rank_counts
 from cluster.planning.plan import Plan, alternatives, answer, longest_context, plan
 from cluster.planning.quantization import VLLM_QUANTIZATIONS
 from cluster.planning.question import Question
+from cluster.planning.weights import Part
 from model.variants import A4B_26B, DENSE_31B, VARIANTS
 
 BF16, FP8 = VLLM_QUANTIZATIONS["bf16"], VLLM_QUANTIZATIONS["fp8"]
@@ -64,10 +66,12 @@ def test_the_fewest_gpus_that_fit_are_chosen(gpu: str, variant: str, context: in
 
 
 def test_only_numbers_of_gpus_that_divide_heads_and_experts_are_tried() -> None:
-    assert rank_counts(DENSE_31B.text, 64) == [1, 2, 4, 8, 16, 32]
-    assert rank_counts(A4B_26B.text, 64) == [1, 2, 4, 8, 16]
-    assert rank_counts(VARIANTS["e2b"].text, 64) == [1, 2, 4, 8]
-    assert rank_counts(VARIANTS["e4b"].text, 3) == [1, 2]
+    assert rank_counts(DENSE_31B.text, "vllm", 64) == [1, 2, 4, 8, 16, 32]
+    assert rank_counts(A4B_26B.text, "vllm", 64) == [1, 2, 4, 8, 16]
+    assert rank_counts(VARIANTS["e2b"].text, "vllm", 64) == [1, 2, 4, 8]
+    assert rank_counts(VARIANTS["e4b"].text, "vllm", 3) == [1, 2]
+    assert rank_counts(A4B_26B.text, "native", 128) == [1, 2, 4, 8, 16, 32, 64, 128]
+    assert rank_counts(DENSE_31B.text, "native", 128) == [1]
 
 
 @pytest.mark.parametrize(("count", "replicas"), [(1, 0), (2, 1), (3, 1), (8, 4), (9, 4)])
@@ -75,7 +79,18 @@ def test_replicas_are_as_many_as_the_gpus_hold(count: int, replicas: int) -> Non
     assert plan("l40s", "31b", 32_768, count).replicas == replicas
 
 
-def test_the_native_engine_has_one_gpu() -> None:
+def test_the_native_engine_spreads_experts_and_repeats_the_rest() -> None:
+    made = plan("l4", "26b-a4b", 8192, engine="native")
+    assert [tried.ranks for tried in made.tried] == [1, 2, 4, 8]
+    assert made.chosen is not None
+    assert made.chosen.ranks == 4  # 42.5 GiB of experts, 5.5 of the rest on each
+    four, eight = made.tried[2:]
+    assert four.weights[Part.EXPERTS] == 2 * eight.weights[Part.EXPERTS]
+    assert four.weights[Part.LINEAR] == eight.weights[Part.LINEAR]
+    assert (four.owners, four.first_bytes > 0) == (4, True)
+
+
+def test_a_dense_model_on_the_native_engine_has_one_gpu() -> None:
     assert [tried.ranks for tried in plan("h100", "e4b", 32_768, 8, engine="native").tried] == [1]
     assert plan("l4", "31b", 32_768, engine="native").chosen is None
 
@@ -181,6 +196,6 @@ def test_what_fits_is_within_the_share_of_the_gpu(question: Question) -> None:
 
 @given(QUESTIONS)
 def test_more_ranks_leave_more_of_each_gpu(question: Question) -> None:
-    ranks = rank_counts(question.config.text, 16) if question.engine == "vllm" else [1]
+    ranks = rank_counts(question.config.text, question.engine, 16)
     weights = [layout(question, count).weight_bytes for count in ranks]
     assert weights == sorted(weights, reverse=True)

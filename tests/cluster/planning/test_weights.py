@@ -8,7 +8,7 @@ import torch
 from cluster.planning.encoders import encoder_parameters
 from cluster.planning.errors import PlanError
 from cluster.planning.quantization import NATIVE_QUANTIZATIONS, VLLM_QUANTIZATIONS, find_quantization
-from cluster.planning.weights import REPLICATED, Part, parameters, weight_bytes
+from cluster.planning.weights import EXPERT_PARALLEL, TENSOR_PARALLEL, Part, parameters, weight_bytes
 from model.config import ModelConfig
 from model.encoders import Encoders
 from model.tiny.family import TINY_VARIANTS
@@ -58,11 +58,12 @@ def test_int8_experts_save_nearly_half_of_the_mixture() -> None:
 
 
 @pytest.mark.parametrize("ranks", [2, 4, 8])
-def test_ranks_share_all_but_what_is_repeated(ranks: int) -> None:
+@pytest.mark.parametrize("shared", [TENSOR_PARALLEL, EXPERT_PARALLEL])
+def test_ranks_share_some_parts_and_repeat_the_others(ranks: int, shared: frozenset[Part]) -> None:
     for config in VARIANTS.values():
-        whole, shared = weight_bytes(config, BF16), weight_bytes(config, BF16, ranks)
+        whole, mine = weight_bytes(config, BF16), weight_bytes(config, BF16, ranks, shared)
         for part in Part:
-            assert shared[part] == pytest.approx(whole[part] / (1 if part in REPLICATED else ranks), abs=1)
+            assert mine[part] == pytest.approx(whole[part] / (ranks if part in shared else 1), abs=1)
 
 
 @pytest.mark.parametrize("table", [VLLM_QUANTIZATIONS, NATIVE_QUANTIZATIONS])
