@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import replace
 
@@ -185,7 +186,8 @@ def test_fewer_bits_never_hold_fewer_sequences_nor_want_more_gpus(question: Ques
 @given(QUESTIONS)
 def test_what_fits_is_within_the_share_of_the_gpu(question: Question) -> None:
     for tried in answer(question).tried:
-        full = max(tried.sequences - 1, 0) * tried.next_bytes + tried.first_bytes
+        of_each = math.ceil(tried.sequences / tried.owners)
+        full = max(of_each - 1, 0) * tried.next_bytes + tried.first_bytes
         fixed = tried.usable_bytes - tried.kv_bytes
         assert tried.fits == (fixed + tried.first_bytes <= tried.usable_bytes)
         if tried.fits:
