@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cluster.config import ClusterConfig, parse_config
@@ -204,6 +204,7 @@ def test_memory_is_not_judged_where_it_is_not_known() -> None:
     assert refusals(config(dense={}), [Node(None)]) == []
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(["e2b", "e4b", "26b-a4b", "31b"]),
     st.sampled_from(["auto", "int8", "int4"]),

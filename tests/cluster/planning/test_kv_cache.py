@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cluster.planning.kv_cache import kv_cost
@@ -44,6 +44,7 @@ def test_a_long_sequence_keeps_all_tokens_of_global_layers_and_a_window_of_the_o
     assert cost.sequence_bytes(100) == 112 * 80 * KIB + (112 + 16) * 800 * KIB
 
 
+@settings(deadline=None)
 @given(MODELS, RANKS, st.integers(1, 200_000), st.integers(0, 10_000), st.integers(0, 10_000))
 def test_more_tokens_never_take_less(model: object, ranks: int, tokens: int, more: int, in_flight: int) -> None:
     cost = kv_cost(model.text, 2, ranks)  # type: ignore[attr-defined]
@@ -51,6 +52,7 @@ def test_more_tokens_never_take_less(model: object, ranks: int, tokens: int, mor
     assert cost.sequence_bytes(tokens) <= cost.sequence_bytes(tokens, in_flight)
 
 
+@settings(deadline=None)
 @given(st.sampled_from([512, 1024]), st.integers(1, 64), st.integers(16, 8192))
 def test_the_native_engines_sliding_pages_are_those_it_takes(window: int, batch: int, chunk: int) -> None:
     config = RuntimeConfig(max_batch_size=batch, prefill_tokens=chunk)

@@ -149,7 +149,7 @@ def test_the_longest_context_is_the_longest() -> None:
     assert longest_context(plan("l4", "31b", 32_768, 1).question) == 0
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(QUESTIONS, st.integers(1, 16))
 def test_more_gpus_never_hold_fewer_tokens(question: Question, more: int) -> None:
     count = question.count or 1
@@ -157,7 +157,7 @@ def test_more_gpus_never_hold_fewer_tokens(question: Question, more: int) -> Non
     assert held(fewer) <= held(all_)
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(QUESTIONS, st.integers(0, 100_000))
 def test_a_longer_context_never_holds_more_sequences(question: Question, more: int) -> None:
     context = min(question.context + more, question.config.text.max_position_embeddings)
@@ -167,6 +167,7 @@ def test_a_longer_context_never_holds_more_sequences(question: Question, more: i
         assert shorter.missing_bytes <= longer.missing_bytes
 
 
+@settings(deadline=None)
 @given(QUESTIONS, st.floats(0, 100))
 def test_a_larger_gpu_never_holds_fewer_tokens(question: Question, more_gib: float) -> None:
     larger = replace(question.gpu, memory_gib=question.gpu.memory_gib + more_gib)
@@ -175,6 +176,7 @@ def test_a_larger_gpu_never_holds_fewer_tokens(question: Question, more_gib: flo
         assert mine.kv_tokens <= theirs.kv_tokens or question.engine == "native"
 
 
+@settings(deadline=None)
 @given(QUESTIONS)
 def test_fewer_bits_never_hold_fewer_sequences_nor_want_more_gpus(question: Question) -> None:
     whole, quantised = (answer(replace(question, quantization=bits)) for bits in (BF16, FP8))
@@ -183,6 +185,7 @@ def test_fewer_bits_never_hold_fewer_sequences_nor_want_more_gpus(question: Ques
     assert whole.replicas <= quantised.replicas
 
 
+@settings(deadline=None)
 @given(QUESTIONS)
 def test_what_fits_is_within_the_share_of_the_gpu(question: Question) -> None:
     for tried in answer(question).tried:
@@ -196,6 +199,7 @@ def test_what_fits_is_within_the_share_of_the_gpu(question: Question) -> None:
             assert tried.kv_tokens >= question.context
 
 
+@settings(deadline=None)
 @given(QUESTIONS)
 def test_more_ranks_leave_more_of_each_gpu(question: Question) -> None:
     ranks = rank_counts(question.config.text, question.engine, 16)
