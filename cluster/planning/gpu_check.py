@@ -98,13 +98,16 @@ def _shortage(question: Question, found: Layout) -> str:
 
 def _what_to_set(question: Question, found: Layout, most_ranks: int) -> str:
     """Single changes after which it fits, as configuration."""
-    changes = _more_ranks(question, found, most_ranks)
-    changes += _native_changes(question, found) if question.engine == "native" else _vllm_changes(question, found)
-    fits = [words for words, changed, ranks in changes if layout(changed, ranks).fits]
+    changes = _native_changes(question, found) if question.engine == "native" else _vllm_changes(question, found)
+    fits = _fitting(changes) + _fitting(_more_ranks(question, found, most_ranks))[:1]
     longest = longest_context(replace(question, count=found.ranks))
     if 0 < longest < question.context:
         fits.insert(0, f"max_context_tokens: {longest}")
     return f"set {', or '.join(fits)}" if fits else "use larger GPUs or a smaller variant"
+
+
+def _fitting(changes: list[Change]) -> list[str]:
+    return [words for words, changed, ranks in changes if layout(changed, ranks).fits]
 
 
 def _more_ranks(question: Question, found: Layout, most: int) -> list[Change]:

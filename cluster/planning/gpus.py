@@ -45,11 +45,11 @@ GPUS: dict[str, Gpu] = {
     gpu.name: gpu
     for gpu in (
         Gpu("l4", "L4 24 GB", 22.0, True, False, _TRITON, max_sequences=32),
-        Gpu("a100-40", "A100 40 GB", 39.4, False, True, _TRITON, max_sequences=64),
-        Gpu("l40s", "L40S 48 GB", 44.4, True, False, _TRITON, max_sequences=64),
+        Gpu("a100-40", "A100 40 GB", 39.3, False, True, _TRITON, max_sequences=64),
+        Gpu("l40s", "L40S 48 GB", 44.3, True, False, _TRITON, max_sequences=64),
         Gpu("a100-80", "A100 80 GB", 79.1, False, True, _TRITON, max_sequences=128),
         Gpu("h100", "H100 80 GB", 79.1, True, True, _FLASH_4, max_sequences=128),
-        Gpu("h200", "H200 141 GB", 139.8, True, True, _FLASH_4, max_sequences=256),
+        Gpu("h200", "H200 141 GB", 139.7, True, True, _FLASH_4, max_sequences=256),
     )
 }
 _ALIASES = {"a100": "a100-80", "a100-40g": "a100-40", "a100-80g": "a100-80"}

@@ -43,7 +43,7 @@ def test_the_table_has_a_row_for_each_number_of_gpus() -> None:
 def test_what_does_not_fit_says_by_how_much_and_what_would() -> None:
     result = command("--gpu", "a100-40", "--variant", "31b", "--count", "2")
     assert (result.exit_code, result.stderr) == (1, "")
-    assert "does not fit: 2 GPUs a replica would lack 2.0 GiB each" in result.stdout
+    assert "does not fit: 2 GPUs a replica would lack 2.1 GiB each" in result.stdout
     assert "--quantization w4a16: fits on 1 GPU" in result.stdout
     assert "family:" not in result.stdout
 
