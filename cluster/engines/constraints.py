@@ -8,7 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from cluster.engines.base import EngineRequest
 from cluster.errors import InvalidRequest
 from model.constraint import Constraint, ConstraintCompiler, ConstraintError
+from model.constraint.channel import Channel
+from model.constraint.sound import SoundGrammars
 from model.runtime.response_format import ResponseFormat
+from model.tokenizer import Tokenizer
 
 
 class ConstraintSource:
@@ -28,6 +31,30 @@ class ConstraintSource:
             return await loop.run_in_executor(self._executor, self._compiler.constraint, wanted, prompt)
         except ConstraintError as error:
             raise refusal(wanted, error) from error
+
+    def close(self) -> None:
+        """Ends the thread once what it compiles now is done."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+
+class GrammarSource:
+    """The same for an engine that takes grammars as text."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._grammars = SoundGrammars()
+        self._tokenizer = tokenizer
+        self._executor = ThreadPoolExecutor(1, "constraint-compiler")
+
+    async def grammar(self, request: EngineRequest) -> str | None:
+        """In Lark, thoughts included; None without a response format. Raises InvalidRequest."""
+        wanted = request.sampling.response_format
+        if wanted is None:
+            return None
+        try:
+            grammar = await asyncio.get_running_loop().run_in_executor(self._executor, self._grammars.of, wanted)
+        except ConstraintError as error:
+            raise refusal(wanted, error) from error
+        return Channel.after(request.prompt_token_ids, self._tokenizer).lark(grammar)
 
     def close(self) -> None:
         """Ends the thread once what it compiles now is done."""

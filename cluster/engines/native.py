@@ -12,17 +12,18 @@ from pathlib import Path
 import torch
 
 from cluster.config import ConfigError, VariantConfig
-from cluster.engines.base import Engine, EngineLoad, EngineOutput, EngineRequest, FinishReason
-from cluster.engines.constraints import ConstraintSource, refusal
+from cluster.engines.base import Engine, EngineLoad, EngineOutput, EngineRequest
+from cluster.engines.constraints import ConstraintSource
 from cluster.engines.kv_budget import with_kv_budget
 from cluster.engines.soft_tokens import SoftTokenSource
-from cluster.errors import ClusterError, Overloaded, Unavailable
-from model.constraint import ConstraintCompiler, ConstraintError
+from cluster.engines.token_outputs import engine_output
+from cluster.errors import ClusterError, InvalidRequest, Overloaded, Unavailable
+from model.constraint import ConstraintCompiler
 from model.expert_shard import ExpertShard, expert_bytes
 from model.multimodal import load_multimodal
 from model.quantization.scheme import Quantization
 from model.runtime.config import RuntimeConfig
-from model.runtime.gang import Gang, GangError, GangSeat
+from model.runtime.gang import Gang, GangSeat
 from model.runtime.half_weights import multiplies_bfloat16
 from model.runtime.loop import EngineLoop
 from model.runtime.output import TokenOutput
@@ -30,7 +31,6 @@ from model.runtime.scheduler import QueueFullError
 from model.tokenizer import Tokenizer
 
 _DTYPES = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16}
-_FINISH_REASONS = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH}
 
 
 class NativeEngine(Engine):
@@ -106,6 +106,8 @@ class NativeEngine(Engine):
             loop.submit(key, request.prompt_token_ids, request.sampling, outputs.put, media, constraint)
         except QueueFullError as error:
             raise Overloaded(str(error)) from error
+        except ValueError as error:
+            raise InvalidRequest.of("request", str(error)) from error
         except RuntimeError as error:
             raise Unavailable("the engine is stopped") from error
         is_finished = False
@@ -113,7 +115,7 @@ class NativeEngine(Engine):
             while not is_finished:
                 for output in await outputs.take():
                     is_finished = output.finish_reason is not None
-                    yield _translate(output, request)
+                    yield engine_output(output, request)
         finally:
             if not is_finished:
                 loop.abort(key)
@@ -176,23 +178,3 @@ def _device(config: VariantConfig) -> torch.device:
     if not torch.cuda.is_available():
         raise ConfigError(f"num_gpus is {config.num_gpus:g}, but torch finds no GPU here")
     return torch.device("cuda")
-
-
-def _translate(output: TokenOutput, request: EngineRequest) -> EngineOutput:
-    if isinstance(output.error, ConstraintError):
-        raise refusal(request.sampling.response_format, output.error) from output.error
-    if isinstance(output.error, GangError):
-        raise Unavailable("a shard of the replica that answered was lost; nothing was stored") from output.error
-    if output.error is not None:
-        raise ClusterError(f"the engine failed on this request: {output.error}") from output.error
-    if output.finish_reason == "abort":
-        raise Unavailable("the engine was stopped while it answered")
-    reason = _FINISH_REASONS[output.finish_reason] if output.finish_reason else None
-    return EngineOutput(
-        output.pieces,
-        len(output.token_ids),
-        reason,
-        cached_tokens=output.cached_tokens,
-        logprobs=output.logprobs,
-        thought_tokens=output.thought_tokens,
-    )

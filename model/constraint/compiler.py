@@ -1,19 +1,17 @@
-"""Compiles response formats for one vocabulary; remembers which of the recent ones are sound."""
+"""Compiles response formats for one vocabulary."""
 
-from collections import OrderedDict
 from collections.abc import Collection, Sequence
 
 from llguidance import LLMatcher
 
+from model.constraint.channel import Channel
 from model.constraint.constraint import Constraint
 from model.constraint.errors import ConstraintError
-from model.constraint.grammar import grammar_of, parser_limits
-from model.constraint.trial import try_grammar
-from model.constraint.vocabulary import CHANNEL_BEGIN, CHANNEL_END, THINK, build_vocabulary, control_ids
+from model.constraint.grammar import parser_limits
+from model.constraint.sound import SoundGrammars
+from model.constraint.vocabulary import CHANNEL_BEGIN, CHANNEL_END, build_vocabulary
 from model.runtime.response_format import ResponseFormat
 from model.tokenizer import Tokenizer
-
-_MAX_KEPT = 256
 
 
 class ConstraintCompiler:
@@ -22,10 +20,9 @@ class ConstraintCompiler:
     def __init__(self, tokenizer: Tokenizer, vocab_size: int, eos_ids: Collection[int]) -> None:
         self._vocabulary = build_vocabulary(tokenizer, vocab_size, eos_ids) if eos_ids else None
         self._eos_ids = frozenset(eos_ids)
+        self._tokenizer = tokenizer
         self._begin, self._end = tokenizer.token_id(CHANNEL_BEGIN), tokenizer.token_id(CHANNEL_END)
-        self._think = tokenizer.token_id(THINK)
-        self._control_ids = control_ids(tokenizer)
-        self._tried: OrderedDict[ResponseFormat, str | ConstraintError] = OrderedDict()
+        self._grammars = SoundGrammars()
 
     def constraint(self, response_format: ResponseFormat, prompt: Sequence[int]) -> Constraint:
         """For the answer to a prompt. Raises ConstraintError for a format that cannot be used.
@@ -35,36 +32,15 @@ class ConstraintCompiler:
         """
         if self._vocabulary is None:
             raise ConstraintError("needs a checkpoint with end tokens")
-        grammar = self._sound_grammar(response_format)
+        grammar = self._grammars.of(response_format)
         matcher = LLMatcher(self._vocabulary, grammar, log_level=0, limits=parser_limits())
         if matcher.is_error():
             raise ConstraintError.of_library(matcher.get_error())
-        last_control = next((token for token in reversed(prompt) if token in self._control_ids), None)
+        channel = Channel.after(prompt, self._tokenizer)
         return Constraint(
             matcher,
             self._eos_ids,
-            begin=self._begin if self._think in prompt else None,
+            begin=self._begin if channel.may_open else None,
             end=self._end,
-            is_thinking=last_control is not None and last_control == self._begin,
+            is_thinking=channel.is_open,
         )
-
-    def _sound_grammar(self, response_format: ResponseFormat) -> str:
-        """Refusals are remembered too: they may have taken longest."""
-        if response_format not in self._tried:
-            self._tried[response_format] = _try(response_format)
-            if len(self._tried) > _MAX_KEPT:
-                self._tried.popitem(last=False)
-        self._tried.move_to_end(response_format)
-        result = self._tried[response_format]
-        if isinstance(result, ConstraintError):
-            raise result
-        return result
-
-
-def _try(response_format: ResponseFormat) -> str | ConstraintError:
-    try:
-        grammar = grammar_of(response_format)
-        try_grammar(grammar)
-    except ConstraintError as error:
-        return error
-    return grammar

@@ -6,18 +6,19 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 
-from cluster.config import VariantConfig
 from cluster.engines.base import Engine, EngineLoad, EngineOutput, EngineRequest, FinishReason
-from cluster.errors import Overloaded, Unavailable
+from cluster.errors import InvalidRequest, Overloaded, Unavailable
 from model.runtime.sampling import SamplingParams
 from model.tokenizer import Tokenizer
-from tests.cluster.engines.conftest import ENGINES, MakeEngine
+from tests.cluster.engines.conftest import CONTEXT_TOKENS, MakeEngine
 
 PROMPT = "The quick brown fox jumps over the lazy dog. "
+# vLLM's engines outlive a test, and so must their event loop.
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,13 @@ async def test_max_tokens_is_kept_to_the_token(engine: Engine, ask: Ask, max_tok
     assert outputs[-1].finish_reason == FinishReason.LENGTH
 
 
+async def test_the_first_output_comes_before_the_answer_is_complete(engine: Engine, ask: Ask) -> None:
+    async with aclosing(engine.generate(ask.long())) as outputs:
+        first = await anext(outputs)
+    assert first.finish_reason is None
+    assert first.token_count < 100
+
+
 async def test_greedy_answers_are_the_same_every_time(engine: Engine, ask: Ask) -> None:
     assert await _text(engine, ask()) == await _text(engine, ask())
 
@@ -91,6 +99,26 @@ async def test_a_request_id_may_come_twice_at_once(engine: Engine, ask: Ask) -> 
     """A retry may overlap with the try before it."""
     first, second = await asyncio.gather(*(_text(engine, ask(request_id="same")) for _ in range(2)))
     assert first == second
+
+
+@pytest.mark.parametrize("prompt", [[], [2**31], [5] * CONTEXT_TOKENS], ids=["empty", "no such token", "too long"])
+async def test_a_prompt_that_cannot_be_run_is_refused_and_leaves_nothing(
+    engine: Engine, kind: str, prompt: list[int]
+) -> None:
+    if kind == "echo":
+        pytest.skip("the echo engine has neither vocabulary nor context")
+    with pytest.raises(InvalidRequest):
+        await anext(engine.generate(EngineRequest("r", prompt, SamplingParams(max_tokens=1))))
+    await _reach(engine, 0)
+
+
+async def test_usage_is_told_to_the_token(engine: Engine, ask: Ask) -> None:
+    """Twice the same prompt: the second time an engine may have some of it, but never more than there is."""
+    request = ask(PROMPT * 20, max_tokens=5)
+    for _ in range(2):
+        outputs = await _all(engine.generate(request))
+        assert sum(output.token_count for output in outputs) == 5
+        assert {output.cached_tokens < len(request.prompt_token_ids) for output in outputs} == {True}
 
 
 async def test_text_ends_before_a_stop_string(engine: Engine, ask: Ask) -> None:
@@ -148,9 +176,22 @@ async def test_a_full_queue_is_overloaded_and_the_others_go_on(make_engine: Make
     assert await _text(engine, ask(max_tokens=4, request_id="d"))
 
 
+async def test_a_started_engine_is_healthy(engine: Engine) -> None:
+    await engine.check_health()
+
+
+async def test_many_requests_all_end(engine: Engine, ask: Ask) -> None:
+    texts = await asyncio.gather(*(_text(engine, ask(max_tokens=4, request_id=str(n))) for n in range(40)))
+    assert len(set(texts)) == 1
+    await _reach(engine, 0)
+
+
 async def test_stopping_ends_every_request(make_engine: MakeEngine, ask: Ask) -> None:
-    engine = await make_engine(max_batch_size=1, echo_delay_ms=50)
-    readers = [asyncio.create_task(_all(engine.generate(ask.long(str(n))))) for n in range(2)]
+    """That which runs, and that which waits."""
+    engine = await make_engine(max_batch_size=1, max_queued_requests=1, echo_delay_ms=50)
+    running = engine.generate(ask.long("a"))
+    await anext(running)
+    readers = [asyncio.create_task(_all(outputs)) for outputs in (running, engine.generate(ask.long("b")))]
     await _reach(engine, 2)
     await engine.stop()
     async with asyncio.timeout(5):
@@ -158,29 +199,8 @@ async def test_stopping_ends_every_request(make_engine: MakeEngine, ask: Ask) ->
     assert [type(result) for result in results] == [Unavailable, Unavailable]
 
 
-async def test_a_stopped_engine_takes_no_requests(make_engine: MakeEngine, ask: Ask) -> None:
-    engine = await make_engine()
+async def test_a_stopped_engine_takes_no_requests_and_may_be_stopped_again(engine: Engine, ask: Ask) -> None:
     await engine.stop()
     with pytest.raises(Unavailable):
         await anext(engine.generate(ask()))
-
-
-async def test_stopping_twice_is_harmless(make_engine: MakeEngine) -> None:
-    engine = await make_engine()
     await engine.stop()
-    await engine.stop()
-
-
-async def test_a_started_engine_is_healthy(engine: Engine) -> None:
-    await engine.check_health()
-
-
-async def test_many_requests_all_end(make_engine: MakeEngine, ask: Ask) -> None:
-    engine = await make_engine(max_batch_size=4, max_queued_requests=64, echo_delay_ms=0)
-    texts = await asyncio.gather(*(_text(engine, ask(max_tokens=4, request_id=str(n))) for n in range(40)))
-    assert len(set(texts)) == 1
-    await _reach(engine, 0)
-
-
-def test_every_engine_of_the_configuration_is_held_to_the_contract() -> None:
-    assert get_args(VariantConfig.model_fields["engine"].annotation) == ENGINES

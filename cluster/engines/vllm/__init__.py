@@ -1,0 +1,1 @@
+"""vLLM behind the engine interface: the production engine on GPUs, the same code on CPU."""
