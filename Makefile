@@ -20,7 +20,7 @@ test: .venv/installed-dev
 
 test-vllm: .venv-vllm/installed
 	PYTHONPATH=$$($(VLLM_BIN)/python -c 'import torchvision' 2>/dev/null || echo tests/bench/vllm_site) \
-	VLLM_LOGGING_LEVEL=WARNING $(VLLM_BIN)/python -m pytest -m vllm tests/cluster/engines tests/gpu $(ARGS)
+	VLLM_LOGGING_LEVEL=WARNING $(VLLM_BIN)/python -m pytest -m vllm tests/cluster/engines tests/cluster/planning tests/gpu $(ARGS)
 
 bench: .venv/installed-dev
 	$(BIN)/python -m tests.bench $(if $(ONLY),--only $(ONLY))

@@ -25,7 +25,7 @@ def question_of(name: str, config: VariantConfig, model: ModelConfig, stored: Qu
     return Question(
         gpu=gpu,
         variant=name,
-        config=model,
+        config=replace(model, vision=None, audio=None) if config.vllm.text_only else model,
         context=context_tokens(config, model),
         quantization=in_memory(config, stored),
         kv="fp8" if is_vllm and config.kv_cache_dtype == "fp8" else "bf16",
@@ -33,6 +33,7 @@ def question_of(name: str, config: VariantConfig, model: ModelConfig, stored: Qu
         sequences=config.max_batch_size,
         prefill_tokens=config.prefill_tokens,
         utilization=config.gpu_memory_utilization if is_vllm else None,
+        has_graphs=not config.vllm.enforce_eager,
     )
 
 
@@ -89,16 +90,28 @@ class CpuDemand:
 
 def cpu_demand(config: VariantConfig, model: ModelConfig, stored: Quantization) -> CpuDemand:
     """Of a variant without a GPU. The cache holds what is configured, else one sequence, at 16 bits a number."""
-    cost, tokens = kv_cost(model.text, 2), config.kv_cache_tokens or context_tokens(config, model)
+    tokens = config.kv_cache_tokens or context_tokens(config, model)
+    cost = kv_cost(model.text, 2) if config.engine == "native" else _cost_of_all_layers(model)
     loaded = _loaded_bytes(config, model, in_memory(config, stored))
     is_mapped = config.engine == "native" and config.weights == "auto" and stored.linear_bits < 16
-    demand = CpuDemand(0 if is_mapped else loaded, cost, tokens, {}, _PROCESS_BYTES * config.expert_ranks)
+    demand = CpuDemand(0 if is_mapped else loaded, cost, tokens, {}, _PROCESS_BYTES * _num_ranks(config))
     smaller = {
         name: _loaded_bytes(config, model, bits) - loaded + demand.total_bytes
         for name, bits in NATIVE_QUANTIZATIONS.items()
         if bits.linear_bits < min(16, in_memory(config, stored).linear_bits)
     }
     return replace(demand, smaller=smaller)
+
+
+def _num_ranks(config: VariantConfig) -> int:
+    """Processes of a replica."""
+    return config.expert_ranks * config.tensor_parallel
+
+
+def _cost_of_all_layers(model: ModelConfig) -> KvCost:
+    """On a CPU vLLM takes memory for all layers alike: cluster/engines/vllm/cpu.py."""
+    cost = kv_cost(model.text, 2)
+    return KvCost(cost.global_bytes + cost.local_bytes, 0, cost.window)
 
 
 def _loaded_bytes(config: VariantConfig, model: ModelConfig, quantization: Quantization) -> int:

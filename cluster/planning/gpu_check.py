@@ -39,7 +39,10 @@ def count_refusals(config: ClusterConfig, nodes: Sequence[Node]) -> Iterator[str
 
 
 def memory_refusals(config: ClusterConfig, name: str, nodes: Sequence[Node], most_ranks: int) -> Iterator[str]:
-    """A variant against the largest GPU there is; advice takes up to `most_ranks` of them."""
+    """A variant against the largest GPU there is; advice takes up to `most_ranks` of them.
+
+    What pipeline stages and data-parallel engines take of it is not planned.
+    """
     variant, gpu = config.variants[name], _largest(nodes)
     known = known_model(config.checkpoint_of(name))
     if variant.num_gpus == 0 or variant.engine == "echo" or known is None or gpu is None:
@@ -52,7 +55,7 @@ def memory_refusals(config: ClusterConfig, name: str, nodes: Sequence[Node], mos
     found = layout(question, variant.tensor_parallel if question.engine == "vllm" else variant.expert_ranks)
     if not is_divisible(question.config.text, question.engine, found.ranks):
         yield f"variants.{name}.{_FIELD[question.engine]}: {_uneven(question, found.ranks)}"
-    elif not found.fits:
+    elif not found.fits and variant.vllm.pipeline_parallel * variant.vllm.data_parallel == 1:
         advice = _what_to_set(question, found, most_ranks)
         yield f"variants.{name} does not fit on {_shortage(question, found)}; {advice}"
 

@@ -55,7 +55,7 @@ def _vllm(question: Question, ranks: int) -> Layout:
         weights=weight_bytes(config, question.quantization, ranks),
         rope_bytes=rope_bytes(config.text),
         activation_bytes=activation_bytes(config, chunk, question.batch, ranks),
-        graph_bytes=GRAPH_BYTES,
+        graph_bytes=GRAPH_BYTES if question.has_graphs else 0,
         runtime_bytes=RUNTIME_BYTES + (PEER_BYTES if ranks > 1 else 0),
         reserve_bytes=0,
         first_bytes=cost.sequence_bytes(question.context, IN_FLIGHT_STEPS * chunk),

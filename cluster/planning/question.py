@@ -21,7 +21,7 @@ class Question:
 
     `count` GPUs are at hand; None: as many as a replica wants, up to a node of 8. `sequences` are decoded together,
     `prefill_tokens` are computed in a step, `utilization` is the share of the GPU that vLLM may fill; their defaults
-    are the GPU's and the engine's.
+    are the GPU's and the engine's. With `has_graphs` vLLM captures CUDA graphs.
     """
 
     gpu: Gpu
@@ -35,6 +35,7 @@ class Question:
     sequences: int | None = None
     prefill_tokens: int | None = None
     utilization: float | None = None
+    has_graphs: bool = True
 
     def __post_init__(self) -> None:
         longest = self.config.text.max_position_embeddings

@@ -169,6 +169,25 @@ def test_the_native_engine_wants_its_whole_batch_and_its_share_of_a_gpu() -> Non
     assert "0.1 of L4" in refused(config(e4b={"num_gpus": 0.1}), machine("l4", 1))
 
 
+def test_what_vllm_leaves_out_takes_no_memory() -> None:
+    tight = VLLM | {"max_context_tokens": 45_056}
+    assert refusals(config(dense=tight), [machine("h100", 1)]) != []
+    for vllm in ({"text_only": True}, {"enforce_eager": True}):
+        assert refusals(config(dense=tight | {"vllm": vllm}), [machine("h100", 1)]) == []
+
+
+def test_stages_and_engines_of_a_replica_are_not_judged() -> None:
+    for vllm in ({"pipeline_parallel": 2}, {"data_parallel": 2}):
+        assert refusals(config(dense=VLLM | {"num_gpus": 2, "vllm": vllm}), [machine("a100-40", 2)]) == []
+
+
+def test_vllm_on_a_cpu_takes_a_cache_for_all_layers() -> None:
+    line = refused(config(dense={"engine": "vllm"}), machine(memory_gib=80))
+    assert "weights take 58.3 GiB, the KV cache 27.5 GiB" in line
+    assert "weights: int4" not in line
+    assert refusals(config(dense={"engine": "vllm", "max_context_tokens": 8192}), [machine(memory_gib=80)]) == []
+
+
 def test_weights_that_memory_cannot_hold_are_refused() -> None:
     line = refused(config(dense={}), machine(memory_gib=23.5))
     assert line.startswith(
