@@ -157,6 +157,8 @@ def _connect(address: str | None) -> None:
         )
     except ConnectionError as error:
         raise UpError(f"no Ray cluster answers at {address}: {error}") from error
+    except Exception as error:  # Ray raises bare ones, as when a busy machine takes more than 30 s
+        raise UpError(f"Ray did not start: {error}") from error
 
 
 def _end(processes: set[psutil.Process]) -> None:

@@ -80,6 +80,18 @@ def test_a_mistake_in_the_configuration_names_the_field(tmp_path: Path) -> None:
     assert "gateway.prot" in "".join(process.output)
 
 
+def test_a_ray_that_cannot_start_says_why(tmp_path: Path) -> None:
+    folder = tmp_path / ("long" * 40)
+    process = UpProcess(["--port", str(free_port())], {"REDIS_URL": "", "RAY_TMPDIR": str(folder)})
+    try:
+        assert process.wait() == 1
+        output = "".join(process.output)
+        assert "gemma-cluster: Ray did not start: " in output
+        assert "Traceback" not in output
+    finally:
+        process.kill()
+
+
 def test_a_checkpoint_that_is_not_there_fails_with_its_name(tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     config.write_text(f"gateway: {{port: {free_port()}}}\nvariants: {{e2b: {{checkpoint: /no/such/folder}}}}")
