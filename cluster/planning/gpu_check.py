@@ -14,6 +14,7 @@ from cluster.planning.hardware import Node
 from cluster.planning.known_models import known_model
 from cluster.planning.layout import Layout
 from cluster.planning.layouts import layout
+from cluster.planning.media_check import media_refusals
 from cluster.planning.parallelism import is_divisible, rank_counts
 from cluster.planning.plan import longest_context
 from cluster.planning.quantization import NATIVE_QUANTIZATIONS, VLLM_QUANTIZATIONS, W4A16_CHECKPOINTS
@@ -52,6 +53,7 @@ def memory_refusals(config: ClusterConfig, name: str, nodes: Sequence[Node], mos
     except PlanError as error:
         yield f"variants.{name}: {error}"
         return
+    yield from media_refusals(question, variant)
     found = layout(question, variant.tensor_parallel if question.engine == "vllm" else variant.expert_ranks)
     if not is_divisible(question.config.text, question.engine, found.ranks):
         yield f"variants.{name}.{_FIELD[question.engine]}: {_uneven(question, found.ranks)}"

@@ -176,6 +176,15 @@ def test_what_vllm_leaves_out_takes_no_memory() -> None:
         assert refusals(config(dense=tight | {"vllm": vllm}), [machine("h100", 1)]) == []
 
 
+def test_a_step_too_short_for_a_video_is_refused_where_vllm_would() -> None:
+    short = VLLM | {"prefill_tokens": 1024}
+    line = refused(config(a4b=short), machine("h100", 1))
+    assert line.startswith("variants.26b-a4b.prefill_tokens: 1024 cannot hold the longest video, 2496 tokens")
+    for change in ({"prefill_tokens": 2496}, {"vllm": {"media": {"video": 0}}}, {"vllm": {"text_only": True}}):
+        assert refusals(config(a4b=short | change), [machine("h100", 1)]) == []
+    assert refusals(config(e4b=short), [machine("h100", 1)]) == []  # its media may be split
+
+
 def test_stages_and_engines_of_a_replica_are_not_judged() -> None:
     for vllm in ({"pipeline_parallel": 2}, {"data_parallel": 2}):
         assert refusals(config(dense=VLLM | {"num_gpus": 2, "vllm": vllm}), [machine("a100-40", 2)]) == []
