@@ -30,15 +30,16 @@ class FeedForward(Layer):
 
     def forward(self, x_TD: Tensor) -> Tensor:
         """The residual x and what this adds to it, [T, D]."""
-        out_TD = self.mlp(self.pre_norm(x_TD))
-        if self.moe is not None and self.mlp_norm is not None:
-            out_TD = self.mlp_norm(out_TD) + self.moe(x_TD)
+        if self.moe is None or self.mlp_norm is None:
+            return add_rms_norm(x_TD, self.mlp(self.pre_norm(x_TD)), self.post_norm)
+        routed = self.moe.announce(x_TD)
+        out_TD = self.mlp_norm(self.mlp(self.pre_norm(x_TD))) + self.moe.answer(x_TD, routed)
         return add_rms_norm(x_TD, out_TD, self.post_norm)
 
     def assist(self, none_0D: Tensor) -> None:
         """See Transformer.assist."""
         if self.moe is not None:
-            self.moe(none_0D)
+            self.moe.answer(none_0D, self.moe.announce(none_0D))
 
 
 class Block(Layer):

@@ -15,6 +15,23 @@ from torch import Tensor
 from model.expert_placement import ExpertPlacement
 
 
+class Counts(NamedTuple):
+    """How many rows leave for each slot of each rank, and arrive from each rank for each slot here, once `work` ends."""
+
+    leaving_PS: Tensor
+    arriving_PS: Tensor
+    work: dist.Work
+
+
+class Announced(NamedTuple):
+    """Where each row comes from when they are sorted by expert; where each expert's end, if all are here (int32), or
+    what travels, if they are not."""
+
+    order_R: Tensor
+    ends_X: Tensor | None = None
+    counts: Counts | None = None
+
+
 class Exchange(NamedTuple):
     """How many rows went to and came from each rank, and the order by slot of those that came."""
 
@@ -36,9 +53,13 @@ class Dispatched(NamedTuple):
 
 
 class Dispatcher(Protocol):
-    """Brings tokens to the experts they chose and their answers back."""
+    """Brings tokens to the experts they chose and their answers back, in three steps."""
 
-    def dispatch(self, x_TD: Tensor, experts_TK: Tensor) -> Dispatched:
+    def announce(self, experts_TK: Tensor) -> Announced:
+        """Begins: counts go to where the rows will. Until `dispatch` there is time for something else."""
+        ...
+
+    def dispatch(self, x_TD: Tensor, announced: Announced) -> Dispatched:
         """One row per token and chosen expert, grouped by expert."""
         ...
 
@@ -53,12 +74,17 @@ class LocalDispatcher:
     def __init__(self, num_experts: int) -> None:
         self._num_experts = num_experts
 
-    def dispatch(self, x_TD: Tensor, experts_TK: Tensor) -> Dispatched:
+    def announce(self, experts_TK: Tensor) -> Announced:
         """See Dispatcher."""
         experts_R, order_R = experts_TK.flatten().sort(stable=True)
-        bounds_X = torch.arange(self._num_experts, device=x_TD.device)
+        bounds_X = torch.arange(self._num_experts, device=experts_TK.device)
         ends_X = torch.searchsorted(experts_R, bounds_X, right=True, out_int32=True)
-        return Dispatched(x_TD[order_R // experts_TK.shape[1]], ends_X, order_R)
+        return Announced(order_R, ends_X)
+
+    def dispatch(self, x_TD: Tensor, announced: Announced) -> Dispatched:
+        """See Dispatcher."""
+        assert announced.ends_X is not None
+        return Dispatched(_rows(x_TD, announced), announced.ends_X, announced.order_R)
 
     def combine(self, rows_RD: Tensor, dispatched: Dispatched, weights_TK: Tensor) -> Tensor:
         """See Dispatcher."""
@@ -82,37 +108,45 @@ class AllToAllDispatcher:
     def place(self, placement: ExpertPlacement) -> None:
         """From the next pass on experts lie so. All ranks do this between the same two passes."""
         self._shape_PS = placement.num_ranks, placement.slots_per_rank
-        # Copies share an expert's rows by turns, each rank beginning elsewhere; None: there is one of each.
+        # Copies share an expert's rows by turns, each rank beginning elsewhere. None: slots are numbered as experts.
         most = max(map(len, placement.copies))
         turned = [[slots[(self._rank + turn) % len(slots)] for turn in range(most)] for slots in placement.copies]
-        self._slots_XC = torch.tensor(turned)
+        self._slots_XC = None if placement.is_in_order else torch.tensor(turned)
 
-    def dispatch(self, x_TD: Tensor, experts_TK: Tensor) -> Dispatched:
-        """See Dispatcher: the rows that chose an expert of this rank, whoever sent them."""
+    def announce(self, experts_TK: Tensor) -> Announced:
+        """See Dispatcher."""
         slots_R, order_R = self._slots(experts_TK).flatten().sort(stable=True)
         num_ranks, num_slots = self._shape_PS
         leaving_PS = torch.bincount(slots_R, minlength=num_ranks * num_slots).view(num_ranks, num_slots)
         arriving_PS = torch.empty_like(leaving_PS)
-        dist.all_to_all_single(arriving_PS, leaving_PS, group=self._group)
+        work = dist.all_to_all_single(arriving_PS, leaving_PS, group=self._group, async_op=True)
+        assert work is not None
+        return Announced(order_R, counts=Counts(leaving_PS, arriving_PS, work))
+
+    def dispatch(self, x_TD: Tensor, announced: Announced) -> Dispatched:
+        """See Dispatcher: the rows that chose an expert of this rank, whoever sent them."""
+        assert announced.counts is not None
+        rows_RD = _rows(x_TD, announced)
+        leaving_PS, arriving_PS, work = announced.counts
+        work.wait()
         sent, received = leaving_PS.sum(1).tolist(), arriving_PS.sum(1).tolist()
-        rows_ND = self._exchange(x_TD[order_R // experts_TK.shape[1]], sent, received)
+        rows_ND = self._exchange(rows_RD, sent, received)
         order_N, ends_S = _by_slot(arriving_PS), arriving_PS.sum(0).cumsum(0, dtype=torch.int32)
-        return Dispatched(rows_ND[order_N], ends_S, order_R, Exchange(sent, received, order_N))
+        rows_ND = rows_ND.index_select(0, order_N)
+        return Dispatched(rows_ND, ends_S, announced.order_R, Exchange(sent, received, order_N))
 
     def combine(self, rows_ND: Tensor, dispatched: Dispatched, weights_TK: Tensor) -> Tensor:
         """See Dispatcher: the weighted sum of the answers to this rank's own tokens."""
         exchange = dispatched.exchange
         assert exchange is not None
-        as_received_ND = torch.empty_like(rows_ND)
-        as_received_ND[exchange.order_N] = rows_ND
+        as_received_ND = _unsorted(rows_ND, exchange.order_N)
         rows_RD = self._exchange(as_received_ND, exchange.received, exchange.sent)
         return _weighted_sum(rows_RD, dispatched.order_R, weights_TK)
 
     def _slots(self, experts_TK: Tensor) -> Tensor:
-        if self._slots_XC.device != experts_TK.device:
-            self._slots_XC = self._slots_XC.to(experts_TK.device)
-        if self._slots_XC.shape[1] == 1:
-            return self._slots_XC[:, 0][experts_TK]
+        if self._slots_XC is None:
+            return experts_TK
+        self._slots_XC = self._slots_XC.to(experts_TK.device)
         turns_T1 = torch.arange(len(experts_TK), device=experts_TK.device)[:, None] % self._slots_XC.shape[1]
         return self._slots_XC[experts_TK, turns_T1]
 
@@ -122,6 +156,12 @@ class AllToAllDispatcher:
         return out_MD
 
 
+def _rows(x_TD: Tensor, announced: Announced) -> Tensor:
+    """Each token as often as it chose an expert, [R, D]."""
+    top_k = max(1, len(announced.order_R) // max(1, len(x_TD)))
+    return x_TD.index_select(0, announced.order_R // top_k)
+
+
 def _by_slot(arriving_PS: Tensor) -> Tensor:
     """Rows come by rank, of each rank by slot; this is their order by slot, of each slot by rank."""
     num_ranks, num_slots = arriving_PS.shape
@@ -129,8 +169,13 @@ def _by_slot(arriving_PS: Tensor) -> Tensor:
     return slots.repeat_interleave(arriving_PS.flatten()).argsort(stable=True)
 
 
+def _unsorted(rows_RD: Tensor, order_R: Tensor) -> Tensor:
+    """Row r goes to place order_R[r]. Gathering by the inverse takes less time than scattering."""
+    return rows_RD.index_select(0, order_R.argsort())
+
+
 def _weighted_sum(rows_RD: Tensor, order_R: Tensor, weights_TK: Tensor) -> Tensor:
-    unsorted_RD = torch.empty_like(rows_RD)
-    unsorted_RD[order_R] = rows_RD
-    by_token_TKD = unsorted_RD.view(*weights_TK.shape, rows_RD.shape[1])
+    by_token_TKD = _unsorted(rows_RD, order_R).view(*weights_TK.shape, rows_RD.shape[1])
+    if rows_RD.dtype == weights_TK.dtype:
+        return torch.bmm(weights_TK[:, None], by_token_TKD).squeeze(1)
     return (by_token_TKD * weights_TK[..., None]).sum(1).type_as(rows_RD)

@@ -32,6 +32,11 @@ class ExpertPlacement:
     def slots_per_rank(self) -> int:
         return len(self.slots[0])
 
+    @property
+    def is_in_order(self) -> bool:
+        """Whether slots, numbered through all ranks, hold the experts of their numbers."""
+        return [expert for held in self.slots for expert in held] == list(range(self.num_experts))
+
     @cached_property
     def num_experts(self) -> int:
         return 1 + max(expert for held in self.slots for expert in held)

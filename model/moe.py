@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.config import MoeConfig, TextConfig
-from model.dispatch import Dispatcher, LocalDispatcher
+from model.dispatch import Announced, Dispatcher, LocalDispatcher
 from model.layers import Layer, Linear, RMSNorm, gelu_gate, noise, rms_norm, scalar
 
 # Elements: copying a weight for every row costs less than a call for every expert up to here.
@@ -25,6 +25,13 @@ class Routing(NamedTuple):
     """Each token's chosen experts and the weight of each, both [T, K]; weights are float32."""
 
     experts_TK: Tensor
+    weights_TK: Tensor
+
+
+class Routed(NamedTuple):
+    """Tokens on their way to experts, and the weights [T, K] of what these will say."""
+
+    announced: Announced
     weights_TK: Tensor
 
 
@@ -91,10 +98,14 @@ class MixtureOfExperts(Layer):
         self.post_norm = RMSNorm(hidden_size, eps)
         self.dispatcher: Dispatcher = LocalDispatcher(moe.num_experts)
 
-    def forward(self, x_TD: Tensor) -> Tensor:
-        """[T, D] un-normed residual -> [T, D]."""
+    def announce(self, x_TD: Tensor) -> Routed:
+        """Chooses experts for the un-normed residual [T, D]; until `answer` there is time for something else."""
         routing = self.router(x_TD)
-        dispatched = self.dispatcher.dispatch(self.pre_norm(x_TD), routing.experts_TK)
+        return Routed(self.dispatcher.announce(routing.experts_TK), routing.weights_TK)
+
+    def answer(self, x_TD: Tensor, routed: Routed) -> Tensor:
+        """What the experts chosen for the same residual make of it, [T, D]."""
+        dispatched = self.dispatcher.dispatch(self.pre_norm(x_TD), routed.announced)
         rows_RD = self.experts(dispatched.rows_RD, dispatched.ends_X)
-        out_TD: Tensor = self.post_norm(self.dispatcher.combine(rows_RD, dispatched, routing.weights_TK))
+        out_TD: Tensor = self.post_norm(self.dispatcher.combine(rows_RD, dispatched, routed.weights_TK))
         return out_TD

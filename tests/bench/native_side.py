@@ -35,11 +35,16 @@ class NativeSide:
         self._loop.stop()
 
     def answer(self, workload: Workload) -> Timed:
-        """See Side. Requests are handed over one by one, as callers would."""
-        gathered = _Gathered(len(workload.prompts))
-        for i, (prompt, count) in enumerate(zip(workload.prompts, workload.num_tokens, strict=True)):
-            self._loop.submit(str(i), prompt, SamplingParams(count, temperature=0, ignore_eos=True), gathered.put)
-        return gathered.wait()
+        """See Side."""
+        return answer(self._loop, workload)
+
+
+def answer(loop: EngineLoop, workload: Workload) -> Timed:
+    """What a loop makes of a workload. Requests are handed over one by one, as callers would."""
+    gathered = _Gathered(len(workload.prompts))
+    for i, (prompt, count) in enumerate(zip(workload.prompts, workload.num_tokens, strict=True)):
+        loop.submit(str(i), prompt, SamplingParams(count, temperature=0, ignore_eos=True), gathered.put)
+    return gathered.wait()
 
 
 class _Gathered:

@@ -36,7 +36,7 @@ def case(number: int, num_ranks: int) -> tuple[Experts, list[tuple[Tensor, Tenso
 
 
 def answers(dispatcher: Dispatcher, experts: Experts, x: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
-    dispatched = dispatcher.dispatch(x, chosen)
+    dispatched = dispatcher.dispatch(x, dispatcher.announce(chosen))
     return dispatcher.combine(experts(dispatched.rows_RD, dispatched.ends_X), dispatched, weights)
 
 
@@ -75,7 +75,8 @@ def test_bfloat16_rows_travel_as_they_are() -> None:
 def rows_here(rank: int, num_ranks: int, slots: tuple[tuple[int, ...], ...]) -> int:
     """How many rows this rank computes when each token of each rank chooses expert 0."""
     x = torch.zeros(12, HIDDEN)
-    dispatched = AllToAllDispatcher(ExpertPlacement(slots)).dispatch(x, torch.zeros(12, 1, dtype=torch.int64))
+    dispatcher = AllToAllDispatcher(ExpertPlacement(slots))
+    dispatched = dispatcher.dispatch(x, dispatcher.announce(torch.zeros(12, 1, dtype=torch.int64)))
     return len(dispatched.rows_RD)
 
 
@@ -88,14 +89,14 @@ def bytes_sent(rank: int, num_ranks: int) -> list[int]:
     """Elements of every tensor this rank hands to an exchange, when only rank 0 has a token, of 2 experts on rank 1."""
     sizes, exchange = [], dist.all_to_all_single
 
-    def counted(out: Tensor, given: Tensor, *args: object, **options: object) -> None:
+    def counted(out: Tensor, given: Tensor, *args: object, **options: object) -> dist.Work | None:
         sizes.append(given.numel())
-        exchange(out, given, *args, **options)
+        return exchange(out, given, *args, **options)
 
     dist.all_to_all_single = counted
     dispatcher = AllToAllDispatcher(even_placement(NUM_EXPERTS, num_ranks))
     chosen = torch.tensor([[5, 7]])[: 1 - rank]
-    dispatched = dispatcher.dispatch(torch.zeros(1 - rank, HIDDEN), chosen)
+    dispatched = dispatcher.dispatch(torch.zeros(1 - rank, HIDDEN), dispatcher.announce(chosen))
     dispatcher.combine(dispatched.rows_RD, dispatched, torch.ones(chosen.shape))
     return sizes
 

@@ -41,7 +41,7 @@ def test_experts_equal_a_plain_loop_over_tokens(num_tokens: int, hidden: int, wi
     randomized(router)
     x = tokens(num_tokens, hidden)
     routing, dispatcher = router(x), LocalDispatcher(6)
-    dispatched = dispatcher.dispatch(x, routing.experts_TK)
+    dispatched = dispatcher.dispatch(x, dispatcher.announce(routing.experts_TK))
     actual = dispatcher.combine(experts(dispatched.rows_RD, dispatched.ends_X), dispatched, routing.weights_TK)
     torch.testing.assert_close(actual, plain_experts(experts, x, routing), rtol=1e-5, atol=1e-5)
 
@@ -67,7 +67,7 @@ def test_the_grouped_kernel_equals_its_twin_when_some_experts_have_no_rows() -> 
 def test_dispatch_groups_rows_by_expert_and_combine_brings_them_home() -> None:
     x, experts = tokens(4, 8), torch.tensor([[2, 0], [0, 3], [3, 2], [0, 2]])
     dispatcher = LocalDispatcher(5)
-    dispatched = dispatcher.dispatch(x, experts)
+    dispatched = dispatcher.dispatch(x, dispatcher.announce(experts))
     assert dispatched.ends_X.tolist() == [3, 3, 6, 8, 8]
     assert torch.equal(dispatched.rows_RD[:3], x[[0, 1, 3]])
     home = dispatcher.combine(dispatched.rows_RD, dispatched, torch.tensor([[0.25, 0.5]]).expand(4, 2))
