@@ -16,7 +16,7 @@ from model.expert_placement import ExpertPlacement
 
 
 class Counts(NamedTuple):
-    """How many rows leave for each slot of each rank, and arrive from each rank for each slot here, once `work` ends."""
+    """How many rows leave for each rank's slots, and arrive from each rank for the slots here once `work` ends."""
 
     leaving_PS: Tensor
     arriving_PS: Tensor

@@ -15,10 +15,10 @@ from tests.bench.rank_side import RankSide, Spent, write_model
 from tests.bench.workload import Workload
 
 BATCH, BATCH_A_RANK, PROMPT_TOKENS, ANSWER_TOKENS, ROUNDS = 32, 8, 16, 48, 4
-EXPLANATION = """  A rank always computes as many rows, but reads fewer experts' weights for them: 8 sequences choose about 50 of 128
-  experts in a layer, which are all one rank's; 64 sequences choose nearly all, and each of 8 ranks reads its 16.
-  Dispatch and combine grow: with N ranks all rows but 1/N travel, to N-1 partners. Attention, shared MLP and head stay.
-  From 1 rank to 2 all else grows too where ranks share a memory, as here: two cores read at once."""
+EXPLANATION = """  A rank always computes as many rows, but reads fewer experts' weights for them: 8 sequences
+  choose about 50 of 128 experts in a layer, which are all one rank's; 64 choose nearly all, and each of 8 ranks reads
+  its 16. Dispatch and combine grow: with N ranks all rows but 1/N travel, to N-1 partners. Attention, shared MLP and
+  head stay. From 1 rank to 2 all else grows too where ranks share a memory, as here: two cores read at once."""
 
 
 def run() -> Iterator[Figure]:
