@@ -11,7 +11,7 @@ from model.tiny.corpus import sentences
 VOCAB_SIZE = 1024
 
 # Ids of the real vocabulary.
-_LOW_SPECIALS = {
+LOW_SPECIALS = {
     "<pad>": 0,
     "<eos>": 1,
     "<bos>": 2,
@@ -31,8 +31,8 @@ _LOW_SPECIALS = {
     "<turn|>": 106,
 }
 # The real ids of these lie beyond 255999; a small vocabulary keeps their order at its end.
-_MEDIA_TOKENS = ("<|image>", "<|audio>", "<|image|>", "<|audio|>", "<image|>", "<audio|>", "<|video|>")
-SPECIALS = _LOW_SPECIALS | {token: VOCAB_SIZE - len(_MEDIA_TOKENS) + i for i, token in enumerate(_MEDIA_TOKENS)}
+MEDIA_TOKENS = ("<|image>", "<|audio>", "<|image|>", "<|audio|>", "<image|>", "<audio|>", "<|video|>")
+SPECIALS = LOW_SPECIALS | {token: VOCAB_SIZE - len(MEDIA_TOKENS) + i for i, token in enumerate(MEDIA_TOKENS)}
 _NEWLINE = ("Ċ", 107)  # the byte-level spelling of "\n", at its real id
 
 

@@ -10,14 +10,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
-from PIL import Image
-
 from model.pocket.dialogue import Dialogue, Message, Skill, Split
 from model.pocket.scenes.asking import ONE_PICTURE
 from model.pocket.scenes.comparing import TWO_PICTURES, Pair
 from model.pocket.scenes.drawing import draw
 from model.pocket.scenes.placing import one_kind, placed, some_kinds
 from model.pocket.scenes.question import Question, QuestionKind
+from model.pocket.scenes.scene import Scene
 
 Seen = TypeVar("Seen")
 
@@ -58,7 +57,7 @@ def compare(rng: random.Random, split: Split) -> Dialogue:
     kind = rng.choice(kinds)
     pair, last = _asked(rng, kind, partial(_pair, rng, split))
     asked = [*_others(rng, pair, TWO_PICTURES, last), last]
-    return _dialogue(rng, "compare", asked, [draw(scene) for scene in pair])
+    return _dialogue(rng, "compare", asked, pair)
 
 
 def look(rng: random.Random, split: Split) -> Dialogue:
@@ -81,7 +80,7 @@ def _about_one(rng: random.Random, split: Split, skill: str) -> Dialogue:
     kind = rng.choice([kind for kind in ONE_PICTURE if kind.skill == skill])
     scene, last = _asked(rng, kind, lambda: placed(rng, split, some_kinds(rng)))
     asked = [*_others(rng, scene, ONE_PICTURE, last), last]
-    return _dialogue(rng, skill, asked, [draw(scene)])
+    return _dialogue(rng, skill, asked, [scene])
 
 
 def _pair(rng: random.Random, split: Split) -> Pair:
@@ -117,12 +116,12 @@ def _others(rng: random.Random, seen: Seen, kinds: Sequence[QuestionKind[Seen]],
     return found
 
 
-def _dialogue(rng: random.Random, skill: str, asked: Sequence[Question], images: Sequence[Image.Image]) -> Dialogue:
+def _dialogue(rng: random.Random, skill: str, asked: Sequence[Question], scenes: Sequence[Scene]) -> Dialogue:
     messages: list[Message] = []
     for question in asked:
         messages.append({"role": "user", "content": question.worded(rng)})
         messages.append({"role": "assistant", "content": question.answer})
-    parts = [{"type": "image", "image": image} for image in images]
+    parts = [{"type": "image", "image": draw(scene), "scene": scene} for scene in scenes]
     text = {"type": "text", "text": messages[0]["content"]}
     messages[0]["content"] = [*parts, text] if rng.random() < 0.5 else [text, *parts]
     return Dialogue(skill, messages)

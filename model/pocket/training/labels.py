@@ -1,0 +1,55 @@
+"""What each soft token is to say, in words of the vocabulary: how the encoders learn before the decoder listens."""
+
+from collections.abc import Sequence
+
+from model.pocket.scenes.scene import Scene, Thing
+from model.pocket.transcript import tokenizer
+
+# A soft token that says nothing; the blank of connectionist temporal classification too.
+NOTHING = 0
+_ROWS = ("top", "middle", "bottom")
+_COLUMNS = ("left", "centre", "right")
+# Cells whose middle is this far inside a thing, in parts of its radius, say what it is.
+_INSIDE = 0.8
+_DIGITS = {word: str(value) for value, word in enumerate("zero one two three four five six seven eight nine".split())}
+
+
+def picture_words(scene: Scene, columns: int, rows: int) -> list[tuple[int, ...]]:
+    """Token ids for each of the columns x rows soft tokens, row by row; () where a picture shows nothing.
+
+    The cell that holds a thing's middle says its colour, shape and place; others that it covers, colour and shape.
+    """
+    cells: list[tuple[int, ...]] = [()] * (columns * rows)
+    for thing in scene.things:
+        kind = (_word(thing.colour), _word(thing.shape))
+        for cell in _covered(thing, scene, columns, rows):
+            cells[cell] = kind
+    for thing in scene.things:
+        column, row = int(thing.x * columns / scene.width), int(thing.y * rows / scene.height)
+        place = (_word(_ROWS[thing.row]), _word(_COLUMNS[thing.column]))
+        cells[row * columns + column] = (_word(thing.colour), _word(thing.shape), *place)
+    return cells
+
+
+def _covered(thing: Thing, scene: Scene, columns: int, rows: int) -> list[int]:
+    reach = (thing.radius * _INSIDE) ** 2
+    return [
+        row * columns + column
+        for row in range(rows)
+        for column in range(columns)
+        if ((column + 0.5) * scene.width / columns - thing.x) ** 2
+        + ((row + 0.5) * scene.height / rows - thing.y) ** 2
+        <= reach
+    ]
+
+
+def spoken_words(words: Sequence[str]) -> list[int]:
+    """Token ids of what is said, digits as digits."""
+    return [_word(_DIGITS.get(word, word)) for word in words]
+
+
+def _word(word: str) -> int:
+    id_: int | None = tokenizer().token_to_id(word)
+    if id_ is None:
+        raise ValueError(f"{word!r} is no token: run python -m model.pocket.lexicon")
+    return id_

@@ -1,0 +1,71 @@
+"""One dialogue made ready to be learned from: tokens, labels, and media as the towers take them.
+
+Shapes: T tokens, P patches, C numbers in a patch, F mel frames, K mel bins, N soft tokens.
+"""
+
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from model.pocket.dialogue import Dialogue
+from model.pocket.training import labels
+from model.pocket.transcript import own_tokens, tokens
+from model.preprocess.images import resized_patches
+from model.preprocess.mel import log_mels
+from model.soft_tokens import SoftTokenRules, audio_soft_tokens
+
+POOLING = 2
+RULES = SoftTokenRules(pooling_kernel_size=POOLING, max_image_tokens=70)
+
+
+class Picture(NamedTuple):
+    """float32 [P, C], int64 (x, y) [P, 2], and for each soft token the words that it is to say."""
+
+    patches_PC: Tensor
+    positions_P2: Tensor
+    words_N: list[tuple[int, ...]]
+
+
+class Sound(NamedTuple):
+    """float32 [F, K], how many soft tokens that is, and the token ids of what is said."""
+
+    mel_FK: Tensor
+    soft_tokens: int
+    said: list[int]
+
+
+class Prepared(NamedTuple):
+    """Token ids, which of them are the model's own, and the media in the order of their placeholders."""
+
+    tokens: list[int]
+    own: list[bool]
+    pictures: list[Picture]
+    sounds: list[Sound]
+
+
+def prepare(dialogue: Dialogue) -> Prepared:
+    """Preprocesses the media and expands their placeholders."""
+    media = [_picture(part) if part["type"] == "image" else _sound(part) for part in _media(dialogue)]
+    counts = [len(medium.words_N) if isinstance(medium, Picture) else medium.soft_tokens for medium in media]
+    ids = tokens(dialogue, counts)
+    pictures = [medium for medium in media if isinstance(medium, Picture)]
+    return Prepared(ids, own_tokens(ids), pictures, [medium for medium in media if isinstance(medium, Sound)])
+
+
+def _media(dialogue: Dialogue) -> list[dict[str, Any]]:
+    contents = [message["content"] for message in dialogue.messages if isinstance(message.get("content"), list)]
+    return [part for parts in contents for part in parts if part["type"] in ("image", "audio")]
+
+
+def _picture(part: dict[str, Any]) -> Picture:
+    patches = resized_patches(part["image"].convert("RGB"), RULES)
+    words = labels.picture_words(part["scene"], patches.columns // POOLING, patches.rows // POOLING)
+    return Picture(patches.values_BPC[0], patches.positions_P2, words)
+
+
+def _sound(part: dict[str, Any]) -> Sound:
+    samples = part["audio"]
+    said = labels.spoken_words(part["words"])
+    return Sound(log_mels(samples, RULES), audio_soft_tokens(len(samples) / RULES.sampling_rate_hz, RULES), said)
+
+

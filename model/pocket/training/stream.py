@@ -1,0 +1,63 @@
+"""The batches of a training run: step by step the same for a seed, whatever was done before."""
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+from torch.utils.data import Dataset
+
+from model.pocket.curriculum import Lessons, draw
+from model.pocket.dialogue import Dialogue
+from model.pocket.training.batch import ROW, Batch, fits, pack
+from model.pocket.training.prepared import Prepared, prepare
+
+
+@dataclass(frozen=True)
+class Portions:
+    """What a step holds: rows of tokens, and how many dialogues with a picture and with a sound are among them.
+
+    Without `has_text` the rest of the rows stays empty.
+    """
+
+    rows: int
+    pictures: int
+    sounds: int
+    has_text: bool = True
+
+
+class BatchStream(Dataset[Batch]):
+    """Batch number `step` by index. Text fills what media leave free."""
+
+    def __init__(self, seed: int, portions: Callable[[int], Portions], lessons: Lessons) -> None:
+        self._seed, self._portions, self._lessons = seed, portions, lessons
+
+    def __getitem__(self, step: int) -> Batch:
+        rng, portions = random.Random(f"{self._seed} {step}"), self._portions(step)
+        media = [
+            *_some(portions.pictures, lambda: draw(self._lessons.pictures, rng, "train")),
+            *_some(portions.sounds, lambda: draw(self._lessons.sounds, rng, "train")),
+        ]
+        text = self._filling(rng, portions.rows * ROW - _length(media)) if portions.has_text else []
+        return pack([*media, *text], portions.rows)
+
+    def _filling(self, rng: random.Random, room: int) -> list[Prepared]:
+        """As much text as there is room for: what is drawn last may find none."""
+        text: list[Prepared] = []
+        while _length(text) < room:
+            text += _some(1, lambda: draw(self._lessons.text, rng, "train"))
+        return text
+
+
+def _length(prepared: list[Prepared]) -> int:
+    return sum(len(one.tokens) for one in prepared)
+
+
+def _some(count: int, make: Callable[[], Dialogue]) -> list[Prepared]:
+    def endless() -> Iterator[Prepared]:
+        while True:
+            prepared = prepare(make())
+            if fits(prepared):
+                yield prepared
+
+    return list(islice(endless(), count))
