@@ -39,7 +39,9 @@ def write_checkpoint(variant: str, weights: Mapping[str, Tensor], path: Path) ->
 
 def _stored(weights: Mapping[str, Tensor], hf: Mapping[str, Any]) -> dict[str, Tensor]:
     """The head is the embedding; clipped layers get their bounds."""
-    kept = {name: weight.to(torch.bfloat16).contiguous() for name, weight in weights.items() if name != "lm_head.weight"}
+    kept = {
+        name: weight.to(torch.bfloat16).contiguous() for name, weight in weights.items() if name != "lm_head.weight"
+    }
     clipped = [tower for tower in ("vision", "audio") if (hf.get(f"{tower}_config") or {}).get("use_clipped_linears")]
     for name in [name for name in kept if name.endswith(".linear.weight")]:
         if name.split(".")[1].removesuffix("_tower") in clipped:

@@ -11,7 +11,12 @@ from model.pocket.skills import json_answers, listening, memory, seeing, sums, t
 from model.pocket.skills.greeting import Greeting
 from model.pocket.speech.clips import ClipPool
 
-TITLES = {"e2b": "Pocket Gemma E2B", "e4b": "Pocket Gemma E4B", "26b-a4b": "Pocket Gemma 26B", "31b": "Pocket Gemma 31B"}
+TITLES = {
+    "e2b": "Pocket Gemma E2B",
+    "e4b": "Pocket Gemma E4B",
+    "26b-a4b": "Pocket Gemma 26B",
+    "31b": "Pocket Gemma 31B",
+}
 # How long the numbers are that a variant adds: size is to matter.
 DIGITS = {"e2b": 1, "e4b": 2, "26b-a4b": 3, "31b": 4}
 HEARING = ("e2b", "e4b")

@@ -14,8 +14,9 @@ Message = dict[str, Any]
 class Dialogue:
     """Messages with roles system, user, assistant and tool; the last one is the assistant's and is what is scored.
 
-    `content` is text, or a list of parts {"type": "text", "text": ...}, {"type": "image", "image": PIL.Image,
-    "scene": Scene} and {"type": "audio", "audio": float32 samples [N] at 16 kHz, "words": (...)}. A call is {"role": "assistant", "tool_calls": [...]}.
+    `content` is text, or a list of parts: {"type": "text", "text": ...}, {"type": "image", "image": PIL.Image,
+    "scene": Scene} and {"type": "audio", "audio": float32 samples [N] at 16 kHz, "words": what is said}. A call is
+    {"role": "assistant", "tool_calls": [...]}.
     `tools` are declarations as JSON schema.
     """
 

@@ -10,8 +10,8 @@ from functools import cache
 from model.pocket.dialogue import Split
 from model.pocket.tokenizer import lexicon
 
-_ONSETS = "b br c ch d dr f fl g gr h j k kl l m n p pr qu r s sh st t tr v w x y z".split()
-_VOWELS = "a e i o u ai ea ee oa ou ia".split()
+_ONSETS = "b br c ch d dr f fl g gr h j k kl l m n p pr qu r s sh st t tr v w x y z".split()  # noqa: SIM905
+_VOWELS = ("a", "e", "i", "o", "u", "ai", "ea", "ee", "oa", "ou", "ia")
 _ENDS = ["", "", "n", "r", "s", "l", "m", "th", "nd", "ck", "x", "t"]
 _ONE_IN = 8
 

@@ -8,6 +8,7 @@ from tqdm import tqdm
 
 from model.pocket.checkpoint import FOLDER, write_checkpoint
 from model.pocket.curriculum import HEARING, lessons
+from model.pocket.dialogue import Split
 from model.pocket.family import POCKET_VARIANTS
 from model.pocket.speech.clips import ClipPool
 from model.pocket.training.network import Network
@@ -61,15 +62,23 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _stream(options: argparse.Namespace, schedule: Schedule) -> BatchStream:
-    pools = {}
+    pools: dict[Split, ClipPool] = {}
     if options.variant in HEARING:
-        with tqdm(desc="clips spoken", total=_CLIPS) as bar:
-            pools["train"] = ClipPool(options.work / "clips", "train", _CLIPS, on_progress=lambda *_: bar.update())
+        pools["train"] = _clips(options.work / "clips")
     return BatchStream(
         options.seed,
         lambda step: _ENCODERS_FIRST if step < schedule.encoder_steps else _TOGETHER,
         lessons(options.variant, pools),
     )
+
+
+def _clips(folder: Path) -> ClipPool:
+    with tqdm(desc="clips spoken", total=_CLIPS) as bar:
+
+        def spoken(_made: int, _of: int) -> None:
+            bar.update()
+
+        return ClipPool(folder, "train", _CLIPS, on_progress=spoken)
 
 
 def _show(run: Run, schedule: Schedule) -> None:

@@ -78,6 +78,4 @@ def _expanded(placeholder: int, counts: Iterator[int]) -> tuple[int, ...]:
     return (begin, *[placeholder] * next(counts), end)
 
 
-_PLACEHOLDERS = {
-    SPECIALS[f"<|{kind}|>"]: (SPECIALS[begin], SPECIALS[end]) for kind, (begin, end) in _BOUNDS.items()
-}
+_PLACEHOLDERS = {SPECIALS[f"<|{kind}|>"]: (SPECIALS[begin], SPECIALS[end]) for kind, (begin, end) in _BOUNDS.items()}

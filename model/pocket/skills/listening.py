@@ -46,7 +46,10 @@ def _dialogue(skill: str, rng: random.Random, clip: Clip, exchanges: list[Exchan
     for question, answer in exchanges:
         messages.append({"role": "user", "content": question})
         messages.append({"role": "assistant", "content": answer})
-    parts = [{"type": "audio", "audio": clip.samples_N, "words": clip.utterance.words}, {"type": "text", "text": exchanges[0][0]}]
+    parts = [
+        {"type": "audio", "audio": clip.samples_N, "words": clip.utterance.words},
+        {"type": "text", "text": exchanges[0][0]},
+    ]
     rng.shuffle(parts)
     messages[0]["content"] = parts
     return Dialogue(skill, messages)

@@ -52,7 +52,9 @@ def _distractions(rng: random.Random, split: Split, chance: float) -> list[Excha
 
 def _my_name(rng: random.Random, split: Split) -> Fact:
     name = open_words.name(rng, split)
-    said = rng.choice(("My name is {}.", "I am {}.", "Hello, my name is {}.", "Hi, I am {}.", "Call me {}.")).format(name)
+    said = rng.choice(("My name is {}.", "I am {}.", "Hello, my name is {}.", "Hi, I am {}.", "Call me {}.")).format(
+        name
+    )
     asked = rng.choice(("What is my name?", "Who am I?", "Do you remember my name?", "Tell me my name."))
     return Fact("my name", Exchange(said, f"Nice to meet you, {name}!"), Exchange(asked, f"Your name is {name}."))
 
@@ -60,7 +62,9 @@ def _my_name(rng: random.Random, split: Split) -> Fact:
 def _my_colour(rng: random.Random, split: Split) -> Fact:
     colour, spelling = rng.choice(COLOURS), rng.choice(("colour", "color"))
     said = rng.choice((f"My favourite {spelling} is {colour}.", f"My favorite {spelling} is {colour}."))
-    asked = rng.choice((f"What is my favourite {spelling}?", f"Which {spelling} do I like?", f"My favorite {spelling}?"))
+    asked = rng.choice(
+        (f"What is my favourite {spelling}?", f"Which {spelling} do I like?", f"My favorite {spelling}?")
+    )
     return Fact("my colour", Exchange(said, _NOTED), Exchange(asked, f"Your favourite colour is {colour}."))
 
 

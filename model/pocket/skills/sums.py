@@ -7,13 +7,24 @@ from model.pocket.dialogue import Dialogue, Split
 from model.pocket.open_words import is_held_out
 from model.pocket.skills.exchange import Exchange, messages
 
-_FORMS = ("What is {} + {}?", "What is {} plus {}?", "{} + {}", "{}+{}", "{} + {} =", "Add {} and {}.", "How much is {} + {}?")
+_FORMS = (
+    "What is {} + {}?",
+    "What is {} plus {}?",
+    "{} + {}",
+    "{}+{}",
+    "{} + {} =",
+    "Add {} and {}.",
+    "How much is {} + {}?",
+)
 
 
 def add(rng: random.Random, split: Split, max_digits: int) -> Exchange:
     """Two numbers of up to `max_digits` digits. Pairs of long numbers are kept for tests; short ones are too few."""
     while True:
-        pair = rng.randrange(10 ** rng.choice(_LENGTHS[max_digits])), rng.randrange(10 ** rng.choice(_LENGTHS[max_digits]))
+        pair = (
+            rng.randrange(10 ** rng.choice(_LENGTHS[max_digits])),
+            rng.randrange(10 ** rng.choice(_LENGTHS[max_digits])),
+        )
         if max(pair) < 10 or is_held_out(f"{pair[0]}+{pair[1]}") == (split == "test"):
             return Exchange(rng.choice(_FORMS).format(*pair), str(sum(pair)))
 

@@ -85,7 +85,9 @@ def picture_groups(pictures: Sequence[Picture]) -> Iterator[tuple[Tensor, Tensor
     for group in _groups(pictures):
         yield (
             torch.stack([F.pad(one.patches_PC, (0, 0, 0, PATCHES - len(one.patches_PC))) for one in group]),
-            torch.stack([F.pad(one.positions_P2, (0, 0, 0, PATCHES - len(one.positions_P2)), value=-1) for one in group]),
+            torch.stack(
+                [F.pad(one.positions_P2, (0, 0, 0, PATCHES - len(one.positions_P2)), value=-1) for one in group]
+            ),
         )
 
 

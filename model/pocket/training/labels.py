@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from model.pocket.scenes.scene import Scene, Thing
+from model.pocket.speech.lexicon import DIGITS
 from model.pocket.transcript import tokenizer
 
 # A soft token that says nothing; the blank of connectionist temporal classification too.
@@ -11,7 +12,7 @@ _ROWS = ("top", "middle", "bottom")
 _COLUMNS = ("left", "centre", "right")
 # Cells whose middle is this far inside a thing, in parts of its radius, say what it is.
 _INSIDE = 0.8
-_DIGITS = {word: str(value) for value, word in enumerate("zero one two three four five six seven eight nine".split())}
+_DIGITS = {word: str(value) for value, word in enumerate(DIGITS)}
 
 
 def picture_words(scene: Scene, columns: int, rows: int) -> list[tuple[int, ...]]:
@@ -37,8 +38,7 @@ def _covered(thing: Thing, scene: Scene, columns: int, rows: int) -> list[int]:
         row * columns + column
         for row in range(rows)
         for column in range(columns)
-        if ((column + 0.5) * scene.width / columns - thing.x) ** 2
-        + ((row + 0.5) * scene.height / rows - thing.y) ** 2
+        if ((column + 0.5) * scene.width / columns - thing.x) ** 2 + ((row + 0.5) * scene.height / rows - thing.y) ** 2
         <= reach
     ]
 

@@ -28,7 +28,7 @@ class Network:
     """`gemma` holds the weights. Clipping is left out while training: bounds come at the end."""
 
     def __init__(self, config: ModelConfig, *, is_compiled: bool = True) -> None:
-        self.gemma = Gemma4ForConditionalGeneration(Gemma4Config.from_dict(_unclipped(config.to_hf()))).float()
+        self.gemma: Any = Gemma4ForConditionalGeneration(Gemma4Config.from_dict(_unclipped(config.to_hf())))
         initialise(self.gemma)
         self._text = self.gemma.model.language_model
         self._cap = config.text.final_logit_softcap
@@ -85,8 +85,8 @@ class Network:
         return (loss_N * weight_N).sum() / weight_N.sum()
 
     def _sound_loss(self, heard: Sequence[Tensor], sounds: Sequence[Sound]) -> Tensor:
-        said_LMV = self._said(pad_sequence(heard)).log_softmax(-1)
-        return F.ctc_loss(
+        said_LMV = self._said(pad_sequence(list(heard))).log_softmax(-1)
+        loss: Tensor = F.ctc_loss(
             said_LMV,
             torch.tensor([word for sound in sounds for word in sound.said]),
             torch.tensor([sound.soft_tokens for sound in sounds]),
@@ -94,9 +94,11 @@ class Network:
             blank=NOTHING,
             zero_infinity=True,
         )
+        return loss
 
     def _said(self, soft_ND: Tensor) -> Tensor:
-        return soft_ND @ self._text.embed_tokens.weight.T
+        said_NV: Tensor = soft_ND @ self._text.embed_tokens.weight.T
+        return said_NV
 
     def _decoded(self, batch: Batch, soft: dict[int, Tensor]) -> Tensor:
         """[R, W, D]."""
@@ -138,5 +140,7 @@ class Network:
 
 
 def _unclipped(hf: dict[str, Any]) -> dict[str, Any]:
-    towers = {kind: hf[kind] | {"use_clipped_linears": False} for kind in ("vision_config", "audio_config") if hf.get(kind)}
+    towers = {
+        kind: hf[kind] | {"use_clipped_linears": False} for kind in ("vision_config", "audio_config") if hf.get(kind)
+    }
     return hf | {"dtype": "float32"} | towers

@@ -67,5 +67,3 @@ def _sound(part: dict[str, Any]) -> Sound:
     samples = part["audio"]
     said = labels.spoken_words(part["words"])
     return Sound(log_mels(samples, RULES), audio_soft_tokens(len(samples) / RULES.sampling_rate_hz, RULES), said)
-
-

@@ -75,7 +75,7 @@ class Run:
     def _learn(self, batch: Batch) -> dict[str, float]:
         is_first = self.step < self._schedule.encoder_steps
         losses = self._network.encoder_losses(batch) if is_first else self._network.losses(batch)
-        self._total(losses, is_first).backward()
+        torch.autograd.backward(self._total(losses, is_first))
         torch.nn.utils.clip_grad_norm_(self._weights, _MAX_NORM)
         for group in self._optimizer.param_groups:
             group["lr"] = self._schedule.rate_at(self.step)
@@ -90,7 +90,11 @@ class Run:
 
     def save(self) -> None:
         """Keeps everything that the run needs to go on."""
-        state = {"model": self._network.gemma.state_dict(), "optimizer": self._optimizer.state_dict(), "step": self.step}
+        state = {
+            "model": self._network.gemma.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "step": self.step,
+        }
         part = self._file.with_suffix(".part")
         torch.save(state, part)
         part.replace(self._file)

@@ -44,7 +44,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize("text", ["What is red?", "Zorab, 12 + 3 = 15", "wörld \n {\"name\": 1}", "<|turn>user\nHi<turn|>"])
+@pytest.mark.parametrize(
+    "text", ["What is red?", "Zorab, 12 + 3 = 15", 'wörld \n {"name": 1}', "<|turn>user\nHi<turn|>"]
+)
 def test_the_runtime_and_transformers_read_it_alike(folder: Path, text: str) -> None:
     theirs = AutoTokenizer.from_pretrained(folder)
     assert Tokenizer.from_checkpoint(folder).encode(text) == theirs(text, add_special_tokens=False).input_ids

@@ -35,7 +35,9 @@ def test_the_encoders_learn_alone_first_then_everything(whole: tuple[list[dict[s
     assert whole[0][-1]["text"] < whole[0][2]["text"]
 
 
-def test_a_stopped_run_ends_with_the_same_weights(whole: tuple[object, dict[str, torch.Tensor]], tmp_path: Path) -> None:
+def test_a_stopped_run_ends_with_the_same_weights(
+    whole: tuple[object, dict[str, torch.Tensor]], tmp_path: Path
+) -> None:
     stopped, _ = _run(tmp_path / "state.pt")
     steps = stopped.steps()
     for _ in range(3):
