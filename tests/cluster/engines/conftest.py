@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ from cluster.config import VariantConfig
 from cluster.engines.base import Engine
 from cluster.engines.build import build_engine
 from model.tokenizer import Tokenizer
+from tests.cluster.engines.two_ranks import TwoRanks
 from tests.cluster.engines.vllm_here import needs_vllm
 
 MakeEngine = Callable[..., Awaitable[Engine]]
-ENGINES = ("native", "vllm", "echo")
+# "ranks" is the native engine as one of two ranks over which experts are spread.
+ENGINES = ("native", "ranks", "vllm", "echo")
 CONTEXT_TOKENS = 8192
 torch.set_num_threads(1)
 
@@ -59,8 +62,12 @@ async def make_engine(kind: str, checkpoint: Path, slow_to_start: dict[str, Engi
         name = repr((kind, sorted({**options, "echo_delay_ms": 0}.items())))
         if name in slow_to_start:
             return slow_to_start[name]
-        config = VariantConfig(engine=kind, num_threads=1, **{"echo_delay_ms": 1, **options})
-        engine = build_engine(checkpoint, config, CONTEXT_TOKENS)
+        options = {"echo_delay_ms": 1, "num_threads": 1, **options}
+        if kind == "ranks":
+            ranks = closing.enter_context(TwoRanks())
+            engine = build_engine(ranks.path, VariantConfig(**options), CONTEXT_TOKENS, ranks.seat)
+        else:
+            engine = build_engine(checkpoint, VariantConfig(engine=kind, **options), CONTEXT_TOKENS)
         await engine.start()
         if kind == "vllm":
             slow_to_start[name] = engine
@@ -68,9 +75,10 @@ async def make_engine(kind: str, checkpoint: Path, slow_to_start: dict[str, Engi
             made.append(engine)
         return engine
 
-    yield make
-    for engine in made:
-        await engine.stop()
+    with ExitStack() as closing:
+        yield make
+        for engine in made:
+            await engine.stop()
 
 
 @pytest_asyncio.fixture(loop_scope="module")
