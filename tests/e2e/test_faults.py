@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
 import pytest
 
 from cluster.client import Client
-from cluster.errors import ClusterError, Unavailable
+from cluster.errors import Unavailable
 from protos.gemmacluster.v1.admin_pb2 import GetLoadsRequest
 from protos.gemmacluster.v1.admin_pb2_grpc import AdminServiceStub
-from tests.e2e.up_process import UpProcess, gateway_process
+from tests.e2e.up_process import UpProcess, eventually, kill_replica
 from tests.ports import free_port
 
 CONFIG = """
@@ -39,26 +38,6 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         process.kill()
 
 
-def _kill(deployment: str, address: str) -> None:
-    """SIGKILLs the deployment's replica, of this cluster's Ray."""
-    name = f"ServeReplica:gemma-cluster:{deployment}"
-    raylet = gateway_process(address).parent()
-    assert raylet is not None
-    next(child for child in raylet.children(recursive=True) if name in " ".join(child.cmdline())).kill()
-
-
-def _eventually(check: Callable[[], bool], timeout_s: float = 60.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        try:
-            if check():
-                return
-        except (grpc.RpcError, ClusterError):
-            pass
-        time.sleep(0.2)
-    raise AssertionError("not in time")
-
-
 def _answers(address: str) -> bool:
     with Client(address, timeout_s=5) as client:
         return client.generate("one two", max_output_tokens=2).usage.output_tokens == 2
@@ -74,11 +53,11 @@ def test_a_killed_replica_is_unavailable_to_its_stream_and_comes_back(address: s
     with Client(address, timeout_s=30) as client:
         stream = client.stream(LONG, max_output_tokens=300)
         next(stream)
-        _kill("e2b", address)
+        kill_replica("e2b", address)
         with pytest.raises(Unavailable) as caught:
             list(stream)
         assert caught.value.retry_after_s > 0
-    _eventually(lambda: _answers(address))
+    eventually(lambda: _answers(address))
 
 
 def test_a_killed_gateway_frees_the_slots_and_comes_back(address: str) -> None:
@@ -86,9 +65,9 @@ def test_a_killed_gateway_frees_the_slots_and_comes_back(address: str) -> None:
         streams = [client.stream(LONG, max_output_tokens=300) for _ in range(3)]
         for stream in streams:
             next(stream)
-        _kill("gateway", address)
+        kill_replica("gateway", address)
         with pytest.raises(grpc.RpcError) as caught:
             list(streams[0])
         assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
-    _eventually(lambda: _answers(address))
-    _eventually(lambda: _is_free(address), timeout_s=3.0)
+    eventually(lambda: _answers(address))
+    eventually(lambda: _is_free(address), timeout_s=3.0)

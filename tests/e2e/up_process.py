@@ -9,10 +9,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import grpc
 import psutil
+
+from cluster.errors import ClusterError
 
 READY = "gemma-cluster is ready on "
 START_S, STOP_S = 240.0, 90.0
@@ -92,6 +95,27 @@ def gateway_process(address: str) -> psutil.Process:
     """The process that listens on a gateway's address."""
     port = int(address.rpartition(":")[2])
     return psutil.Process(next(item.pid for item in psutil.net_connections("tcp") if _listens(item, port)))
+
+
+def kill_replica(deployment: str, address: str) -> None:
+    """SIGKILLs the deployment's replica, of the Ray that the gateway at `address` belongs to."""
+    name = f"ServeReplica:gemma-cluster:{deployment}"
+    raylet = gateway_process(address).parent()
+    assert raylet is not None
+    next(child for child in raylet.children(recursive=True) if name in " ".join(child.cmdline())).kill()
+
+
+def eventually(check: Callable[[], bool], timeout_s: float = 60.0) -> None:
+    """Returns once `check` is true; calls that fail meanwhile are tried again."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        try:
+            if check():
+                return
+        except (grpc.RpcError, ClusterError):
+            pass
+        time.sleep(0.2)
+    raise AssertionError("not in time")
 
 
 def _listens(connection: Any, port: int) -> bool:
