@@ -53,6 +53,15 @@ def resolve_checkpoint(name: str, *, tokenizer_only: bool = False) -> Path:
     return _checked(name, path, needs_weights=not tokenizer_only)
 
 
+def check_checkpoint(name: str) -> None:
+    """Raises CheckpointError for a name that is wrong as far as this machine's folders tell; downloads nothing."""
+    folder = Path(name).expanduser()
+    if name.startswith(POCKET_PREFIX):
+        resolve_checkpoint(name, tokenizer_only=True)
+    elif not name.startswith(TINY_PREFIX) and _is_folder(name, folder):
+        _checked(name, folder, needs_weights=False)
+
+
 def _tiny(variant: str) -> Path:
     from model.tiny import ensure_tiny  # not at the top: it imports torch
 

@@ -23,6 +23,7 @@ from ray import serve
 from ray.serve.schema import ApplicationStatus, LoggingConfig
 
 from cluster.app import APP_NAME, build
+from cluster.checkpoints import check_checkpoint
 from cluster.config import ClusterConfig, ConfigError, load_config
 from cluster.deploy_progress import DeployProgress
 from cluster.examples import examples
@@ -30,6 +31,7 @@ from cluster.machine import ray_nodes, this_machine
 from cluster.planning.check import refusals
 from cluster.planning.hardware import Node
 from cluster.sessions.embedded import EmbeddedValkey, EmbeddedValkeyError
+from model.checkpoint import CheckpointError
 
 _OBJECT_STORE_BYTES = 128 * 1024 * 1024  # requests travel by gRPC; the object store holds next to nothing
 _POLL_S = 0.2
@@ -52,7 +54,7 @@ def run(config_path: Path | None, ray_address: str | None, port: int | None) -> 
             except KeyboardInterrupt:
                 _say("stopping")
                 _ignore_interrupts()
-    except (ConfigError, UpError, EmbeddedValkeyError) as error:
+    except (CheckpointError, ConfigError, UpError, EmbeddedValkeyError) as error:
         print(f"gemma-cluster: {error}", file=sys.stderr)
         return 1
     return 0
@@ -62,6 +64,8 @@ def _serve(config: ClusterConfig, ray_address: str | None, stack: ExitStack) -> 
     started = time.monotonic()
     if ray_address is None:
         _check_port(config)
+        for name in config.variants:
+            check_checkpoint(config.checkpoint_of(name))
         _check_fit(config, [this_machine()])
     config = stack.enter_context(_redis(config, ray_address))
     stack.enter_context(_ray(ray_address))

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from cluster import checkpoints
-from cluster.checkpoints import resolve_checkpoint
+from cluster.checkpoints import check_checkpoint, resolve_checkpoint
 from model.checkpoint import CheckpointError
 from model.config import ModelConfig
 from model.variants import VARIANTS
@@ -253,3 +253,16 @@ def test_a_pocket_checkpoint_is_the_packages_own(tmp_path: Path, monkeypatch: py
     assert resolve_checkpoint("pocket:e2b", tokenizer_only=True) == tmp_path / "e2b"
     with pytest.raises(CheckpointError, match="has no"):
         resolve_checkpoint("pocket:e2b")
+
+
+@pytest.mark.parametrize("name", ["/no/such", "no:such", "pocket:e9", "{}", "{}/file"])
+def test_a_wrong_name_is_told_without_a_network(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(CheckpointError, match="checkpoint "):
+        check_checkpoint(name.format(tmp_path))
+
+
+def test_a_name_that_may_be_right_passes(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    for name in (str(tmp_path), "tiny:e2b", "google/gemma-4-E2B-it"):
+        check_checkpoint(name)
