@@ -146,9 +146,13 @@ def test_what_is_below_the_claim_is_named_with_three_of_its_mistakes() -> None:
 
 @pytest.mark.parametrize("variant", POCKET_VARIANTS)
 def test_a_card_says_what_is_known_and_what_is_not(make_untrained: MakeUntrained, variant: str) -> None:
-    card = write_card(variant, [Result("greet", 100, [])], make_untrained(variant)).read_text()
+    mistake = Mistake(Dialogue("shape", []), Answer("a circle"))
+    results = [Result("greet", 100, []), Result("shape", 10, [mistake])]
+    card = write_card(variant, results, make_untrained(variant)).read_text()
     assert card.startswith(f"# {curriculum.TITLES[variant]}\n")
     assert "| greet | says hello, and who it is | 100.0 % | 100 |" in card
+    assert "not claimed, being right in less than 95%: shape (90.0 %)." in card
+    assert "| shape |" not in card
     assert ("does not hear" in card) == (variant not in curriculum.HEARING)
     assert ("experts" in card) == (variant == "26b-a4b")
 
