@@ -128,7 +128,7 @@ syllables, drawings between {MIN_SIDE} and {MAX_SIDE} pixels a side{{hearing}}.
 Nothing was downloaded.
 """
 _MEASURED = """\
-What it claims: right answers among conversations with names, words, sizes, sentences and voices that training never had, asked through
-gRPC, greedy, compared as they stand: `python -m model.pocket.evaluate --variant {variant}`.
+What it claims: right answers among conversations with names, words, sizes, sentences and voices that training never
+had, asked through gRPC, greedy, compared as they stand: `python -m model.pocket.evaluate --variant {variant}`.
 """
 _HEARING_DATA = ", and speech by espeak-ng in several voices and speeds, with noise"
