@@ -30,7 +30,7 @@ class VllmSide:
     def __init__(self, python: str, path: Path, dtype: str, batch: int, threads: int) -> None:
         command = [python, str(HERE / "vllm_worker.py"), str(path), dtype, str(batch)]
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=_environment(python, threads)
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment(python, threads)
         )
         assert self._read() == {"ready": True}
 
@@ -63,7 +63,7 @@ class VllmSide:
         return dict(json.loads(line))
 
 
-def _environment(python: str, threads: int) -> dict[str, str]:
+def environment(python: str, threads: int) -> dict[str, str]:
     paths = [] if _imports_torchvision(python) else [str(HERE / "vllm_site")]
     return os.environ | {
         "PYTHONPATH": os.pathsep.join(paths),

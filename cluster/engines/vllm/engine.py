@@ -26,6 +26,9 @@ from model.answer import AnswerReader
 from model.config import ModelConfig
 from model.tokenizer import Tokenizer
 
+# Below what Serve gives a health check; longer than a step.
+_ANSWER_S = 20.0
+
 
 class VllmEngine(Engine):
     """Runs a checkpoint with vLLM."""
@@ -83,9 +86,15 @@ class VllmEngine(Engine):
         return EngineLoad(len(self._open) - waiting, waiting, kv_tokens, capacity, details)
 
     async def check_health(self) -> None:
-        """Raises when a process of vLLM has died."""
-        if self._started().errored:
+        """Raises when a process of vLLM has died, or answers nothing any more, not even between two steps."""
+        vllm = self._started()
+        if vllm.errored:
             raise ClusterError("a process of vLLM's engine has died")
+        try:
+            async with asyncio.timeout(_ANSWER_S):
+                await vllm.engine_core.get_supported_tasks_async()
+        except TimeoutError as error:
+            raise ClusterError(f"vLLM's engine did not answer within {_ANSWER_S:g} s") from error
 
     async def stop(self) -> None:
         self._is_stopped = True

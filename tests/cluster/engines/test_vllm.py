@@ -14,6 +14,7 @@ import pytest
 import pytest_asyncio
 
 from cluster.engines.base import EngineMedium, EngineOutput, EngineRequest
+from cluster.engines.vllm import engine
 from cluster.errors import ClusterError, InvalidRequest, NotSupported, Unavailable
 from model.answer import FunctionCall, Text, Thought
 from model.runtime.response_format import Kind, ResponseFormat
@@ -203,6 +204,25 @@ async def test_what_vllm_cannot_take_is_refused_and_the_engine_lives(pair: Pair)
     await _frees(pair)
 
 
+def _scheduler() -> psutil.Process:
+    """vLLM's process that schedules, and starts those that compute."""
+    children = psutil.Process().children()
+    (found,) = (item for item in children if "EngineCore" in " ".join((item.name(), *item.cmdline())))
+    return found
+
+
+@on_e2b
+async def test_a_process_that_hangs_is_told(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "_ANSWER_S", 0.5)
+    await pair.vllm.check_health()
+    _scheduler().suspend()
+    with pytest.raises(ClusterError, match="did not answer"):
+        await pair.vllm.check_health()
+    _scheduler().resume()
+    await _frees(pair)
+    await pair.vllm.check_health()
+
+
 async def _exhaust(outputs: AsyncGenerator[EngineOutput, None]) -> None:
     async for _ in outputs:
         pass
@@ -212,9 +232,7 @@ async def _exhaust(outputs: AsyncGenerator[EngineOutput, None]) -> None:
 async def test_the_death_of_its_process_ends_requests_and_is_told(pair: Pair) -> None:
     async with aclosing(pair.vllm.generate(pair.ask(max_tokens=3000, ignore_eos=True))) as outputs:
         await anext(outputs)
-        for process in psutil.Process().children():
-            if "EngineCore" in " ".join(process.cmdline()) or "EngineCore" in process.name():
-                process.kill()
+        _scheduler().kill()
         with pytest.raises(Unavailable):
             await asyncio.wait_for(_exhaust(outputs), 10)
     with pytest.raises(ClusterError, match="died"):
