@@ -12,6 +12,7 @@ _ROWS = ("top", "middle", "bottom")
 _COLUMNS = ("left", "centre", "right")
 # Cells whose middle is this far inside a thing, in parts of its radius, say what it is.
 _INSIDE = 0.8
+_SHAPE_SHARE = 3
 _DIGITS = {word: str(value) for value, word in enumerate(DIGITS)}
 
 
@@ -19,17 +20,23 @@ def picture_words(scene: Scene, columns: int, rows: int) -> list[tuple[int, ...]
     """Token ids for each of the columns x rows soft tokens, row by row; () where a picture shows nothing.
 
     The cell that holds a thing's middle says its colour, shape and place; others that it covers, colour and shape.
+    A word that stands more than once is to be said louder.
     """
     cells: list[tuple[int, ...]] = [()] * (columns * rows)
     for thing in scene.things:
-        kind = (_word(thing.colour), _word(thing.shape))
+        kind = _kind(thing)
         for cell in _covered(thing, scene, columns, rows):
             cells[cell] = kind
     for thing in scene.things:
         column, row = int(thing.x * columns / scene.width), int(thing.y * rows / scene.height)
         place = (_word(_ROWS[thing.row]), _word(_COLUMNS[thing.column]))
-        cells[row * columns + column] = (_word(thing.colour), _word(thing.shape), *place)
+        cells[row * columns + column] = (*_kind(thing), *place)
     return cells
+
+
+def _kind(thing: Thing) -> tuple[int, ...]:
+    """The shape is what takes longest to learn."""
+    return (_word(thing.colour), *[_word(thing.shape)] * _SHAPE_SHARE)
 
 
 def _covered(thing: Thing, scene: Scene, columns: int, rows: int) -> list[int]:

@@ -78,7 +78,8 @@ class Network:
         cells = [words for picture in pictures for words in picture.words_N]
         share_NV = torch.zeros(len(cells), self._text.config.vocab_size)
         for index, words in enumerate(cells):
-            share_NV[index, list(words) or [NOTHING]] = 1 / max(1, len(words))
+            for word in words or (NOTHING,):
+                share_NV[index, word] += 1 / max(1, len(words))
         weight_N = torch.tensor([1.0 if words else _BACKGROUND for words in cells])
         # Divergence, so that 0 is the best: several words at once can only be said with a share each.
         loss_N = F.kl_div(self._said(soft_ND).log_softmax(-1), share_NV, reduction="none").sum(-1)
