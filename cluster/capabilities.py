@@ -160,7 +160,7 @@ def _check_ranks(name: str, config: VariantConfig, text: TextConfig) -> None:
     if config.expert_ranks == 1:
         return
     try:
-        first_placement(text, config.expert_ranks)
+        first_placement(text, config.expert_ranks, config.expert_copies)
     except PlacementError as error:
         raise ConfigError(f"variants.{name}.expert_ranks: {error}") from error
 

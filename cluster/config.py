@@ -137,6 +137,12 @@ class VariantConfig(_Section):
         description="Native: ranks that share a replica's experts. Each answers requests of its own with its part of "
         "max_batch_size, max_queued_requests, kv_cache_tokens, num_cpus and num_gpus.",
     )
+    expert_copies: int = Field(
+        0, ge=0, description="Native: experts that each of expert_ranks holds besides its share: those most asked for."
+    )
+    rebalance_passes: int = Field(
+        2000, ge=1, description="Native: passes after which expert_copies are chosen anew, from what was asked for."
+    )
     rank_timeout_s: float = Field(
         20,
         ge=2,
@@ -172,7 +178,13 @@ class VariantConfig(_Section):
     @model_validator(mode="after")
     def _ranks(self) -> VariantConfig:
         if self.expert_ranks == 1:
+            if self.expert_copies:
+                raise ValueError("expert_copies: there is one rank, which has all experts; set expert_ranks too")
             return self
+        if self.expert_copies and self.weights != "auto":
+            raise ValueError(
+                f"expert_copies: {self.weights} experts cannot be moved; leave weights at auto, or copies at 0"
+            )
         if self.engine != "native":
             raise ValueError(f"expert_ranks: the {self.engine} engine has none; only native does")
         if self.num_cpus == 0 and self.num_gpus == 0:

@@ -103,10 +103,16 @@ class AllToAllDispatcher:
         self._group, self._rank = group, dist.get_rank(group)
         if dist.get_world_size(group) != placement.num_ranks:
             raise ValueError(f"a placement over {placement.num_ranks} ranks, {dist.get_world_size(group)} of them here")
+        self.counts_X = torch.zeros(placement.num_experts, dtype=torch.int64)
         self.place(placement)
 
     def place(self, placement: ExpertPlacement) -> None:
-        """From the next pass on experts lie so. All ranks do this between the same two passes."""
+        """From the next pass on experts lie so, and `counts_X` counts anew how often tokens of this rank choose each.
+
+        All ranks do this between the same two passes.
+        """
+        self.placement = placement
+        self.counts_X.zero_()
         self._shape_PS = placement.num_ranks, placement.slots_per_rank
         # Copies share an expert's rows by turns, each rank beginning elsewhere. None: slots are numbered as experts.
         most = max(map(len, placement.copies))
@@ -146,6 +152,8 @@ class AllToAllDispatcher:
     def _slots(self, experts_TK: Tensor) -> Tensor:
         if self._slots_XC is None:
             return experts_TK
+        self.counts_X = self.counts_X.to(experts_TK.device)
+        self.counts_X += torch.bincount(experts_TK.flatten(), minlength=len(self.counts_X))
         self._slots_XC = self._slots_XC.to(experts_TK.device)
         turns_T1 = torch.arange(len(experts_TK), device=experts_TK.device)[:, None] % self._slots_XC.shape[1]
         return self._slots_XC[experts_TK, turns_T1]

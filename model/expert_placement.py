@@ -50,11 +50,20 @@ class ExpertPlacement:
         return tuple(map(tuple, of_expert))
 
 
-def first_placement(config: TextConfig, num_ranks: int) -> ExpertPlacement:
-    """Where the experts of each of a model's layers lie at first. PlacementError if they cannot be spread so."""
+def first_placement(config: TextConfig, num_ranks: int, num_copies: int = 0) -> ExpertPlacement:
+    """Where the experts of each of a model's layers lie at first, with `num_copies` more on each rank.
+
+    PlacementError if they cannot be spread so.
+    """
     if config.moe is None:
         raise PlacementError(f"the model has no experts to spread over {num_ranks} ranks: it is dense")
-    return even_placement(config.moe.num_experts, num_ranks)
+    num_experts, even = config.moe.num_experts, even_placement(config.moe.num_experts, num_ranks)
+    most = num_experts - even.slots_per_rank
+    if num_copies > most:
+        raise PlacementError(f"{num_copies} copies on each of {num_ranks} ranks, but only {most} experts are elsewhere")
+    return ExpertPlacement(
+        tuple(own + tuple((own[-1] + 1 + n) % num_experts for n in range(num_copies)) for own in even.slots)
+    )
 
 
 def even_placement(num_experts: int, num_ranks: int) -> ExpertPlacement:

@@ -30,3 +30,7 @@ class HalfExperts(Layer):
                 out.append(down(gelu_gate(gate_up(rows_RD[start:end]))))
             start = end
         return torch.cat(out) if out else rows_RD
+
+    def replace(self, index: int, gate_up_OI: Tensor, down_OI: Tensor) -> None:
+        """Puts another expert, of the same 16-bit type, in the place of one."""
+        self._experts[index] = (HalfLinear(gate_up_OI), HalfLinear(down_OI))

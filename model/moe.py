@@ -68,6 +68,12 @@ class Experts(Layer):
         hidden_RF = gelu_gate(_grouped_linear(rows_RD, self.gate_up, ends_X))
         return _grouped_linear(hidden_RF, self.down, ends_X)
 
+    @torch.no_grad()
+    def replace(self, index: int, gate_up_OI: Tensor, down_OI: Tensor) -> None:
+        """Puts another expert in the place of one."""
+        self.gate_up[index].copy_(gate_up_OI)
+        self.down[index].copy_(down_OI)
+
 
 def _grouped_linear(rows_RI: Tensor, weight_XOI: Tensor, ends_X: Tensor) -> Tensor:
     """Each group of rows through its own expert's weight, [R, I] -> [R, O]."""

@@ -108,7 +108,7 @@ def load_module(
         )
     checkpoint = Checkpoint(path)
     try:
-        prefix = "" if stored is not None else _find_prefix(checkpoint)
+        prefix = "" if stored is not None else find_prefix(checkpoint)
         with torch.device("meta"):
             model, weights = build(config, prefix)
             if shard is not None:
@@ -140,7 +140,8 @@ def _dtype(name: str) -> torch.dtype:
     return DTYPES[name]
 
 
-def _find_prefix(checkpoint: Checkpoint) -> str:
+def find_prefix(checkpoint: Checkpoint) -> str:
+    """Of the text decoder's names. CheckpointError if there is none."""
     for prefix in _PREFIXES:
         if f"{prefix}embed_tokens.weight" in checkpoint.file_of:
             return prefix

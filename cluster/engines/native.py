@@ -23,10 +23,11 @@ from model.expert_shard import ExpertShard, expert_bytes
 from model.multimodal import load_multimodal
 from model.quantization.scheme import Quantization
 from model.runtime.config import RuntimeConfig
-from model.runtime.gang import Gang, GangSeat
+from model.runtime.gang import GangSeat
 from model.runtime.half_weights import multiplies_bfloat16
 from model.runtime.loop import EngineLoop
 from model.runtime.output import TokenOutput
+from model.runtime.pace import Together
 from model.runtime.scheduler import QueueFullError
 from model.tokenizer import Tokenizer
 
@@ -58,7 +59,7 @@ class NativeEngine(Engine):
         # Two threads on one physical core, or two engines on all cores, wait for each other more than they gain.
         num_threads = self._config.num_threads or max(1, (os.cpu_count() or 1) // 2)
         device = _device(self._config)
-        shard = None if self._seat is None else ExpertShard(self._seat.config.rank, self._seat.config.num_ranks)
+        shard = self._shard()
         model = load_multimodal(
             self._checkpoint,
             dtype=_DTYPES[self._config.dtype],
@@ -81,17 +82,21 @@ class NativeEngine(Engine):
             has_prefix_cache=self._config.prefix_cache,
             num_threads=num_threads,
         )
-        config = with_kv_budget(
-            config, model.config.text, dtype, device, num_sharers=1 if shard is None else shard.num_ranks
-        )
+        config = with_kv_budget(config, model.config.text, dtype, device, num_sharers=self._config.expert_ranks)
         tokenizer = Tokenizer.from_checkpoint(self._checkpoint)
         self._media = SoftTokenSource(model, self._checkpoint, num_threads)
         ends = model.config.eos_token_ids
         self._constraints = ConstraintSource(ConstraintCompiler(tokenizer, model.config.text.vocab_size, ends))
-        gang = None if self._seat is None else Gang.join(self._seat)
-        if shard is not None:
-            shard.connect(model.text, model.config.text)
-        self._loop = EngineLoop(model.text, tokenizer, config, eos_token_ids=ends, gang=gang)
+        pace = None
+        if self._seat is not None and shard is not None:
+            pace = Together.join(self._seat, shard, model.text, self._checkpoint, self._config.rebalance_passes)
+        self._loop = EngineLoop(model.text, tokenizer, config, eos_token_ids=ends, pace=pace)
+
+    def _shard(self) -> ExpertShard | None:
+        if self._seat is None:
+            return None
+        seat = self._seat.config
+        return ExpertShard(seat.rank, seat.num_ranks, self._config.expert_copies)
 
     async def generate(self, request: EngineRequest) -> AsyncGenerator[EngineOutput, None]:
         """Streams what the engine thread makes; closing it aborts the request."""

@@ -16,11 +16,11 @@ from model.config import ModelConfig
 from model.constraint import Constraint
 from model.runtime.answer import Answer
 from model.runtime.config import RuntimeConfig
-from model.runtime.gang import Gang, GangError, Intent
+from model.runtime.gang import GangError, Intent
 from model.runtime.half_weights import multiplies_bfloat16, store_half
 from model.runtime.kv_cache import PagedCache
 from model.runtime.output import RuntimeStats, TokenOutput
-from model.runtime.pace import Alone, Pace, Together
+from model.runtime.pace import Alone, Pace
 from model.runtime.prompt_media import PromptMedia
 from model.runtime.runner import Runner
 from model.runtime.sampler import Drawn, Sampler
@@ -58,9 +58,9 @@ class EngineLoop:
         config: RuntimeConfig,
         *,
         eos_token_ids: Iterable[int],
-        gang: Gang | None = None,
+        pace: Pace | None = None,
     ) -> None:
-        """With `gang`, which the loop then owns, the model's experts are spread over its ranks."""
+        """`pace`, which the loop then owns, says when it steps; None: whenever it has work, as it has all experts."""
         limit = model.config.max_position_embeddings
         if config.max_context > limit:
             raise ValueError(f"max_context {config.max_context} is beyond the model's {limit}")
@@ -74,8 +74,8 @@ class EngineLoop:
         self._eos_ids = frozenset(eos_token_ids)
         self._cache = PagedCache(model.config, config, model.dtype, weight.device)
         self._scheduler = Scheduler(config, self._cache)
-        self._runner = Runner(model, self._cache, weight.device, Sampler(tokenizer), is_spread=gang is not None)
-        self._pace: Pace = Alone() if gang is None else Together(gang)
+        self._pace = pace or Alone()
+        self._runner = Runner(model, self._cache, weight.device, Sampler(tokenizer), is_spread=not self._pace.is_alone)
         # Guards everything below and the scheduler; never held while the model runs or a callback is called.
         self._changed = threading.Condition()
         self._requests: dict[str, _Request] = {}
@@ -203,6 +203,7 @@ class EngineLoop:
         joint = self._pace.agree(ours)
         if joint.has_pass and not joint.is_stopping:
             self._compute(plan)
+            self._pace.after_pass()
         return not joint.is_stopping
 
     def _compute(self, plan: Plan) -> None:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Protocol
+from pathlib import Path
+from typing import Protocol, Self
 
-from model.runtime.gang import Gang, Intent
+from model.expert_shard import ExpertShard
+from model.runtime.gang import Gang, GangSeat, Intent
+from model.runtime.rebalancer import Rebalancer
+from model.transformer import Transformer
 
 
 class Pace(Protocol):
     """`changed` guards what `has_news` reads; `wake` is called under it, from any thread, when that becomes true.
 
-    `others_decode`: a pass of this loop stalls answers of others.
+    `others_decode`: a pass of this loop stalls answers of others. `is_alone`: there are no others.
     """
 
+    is_alone: bool
     others_decode: bool
 
     def wait(self, changed: threading.Condition, has_news: Callable[[], bool]) -> None:
@@ -29,6 +34,10 @@ class Pace(Protocol):
         """What is done next, given what this loop would do."""
         ...
 
+    def after_pass(self) -> None:
+        """A pass has been computed."""
+        ...
+
     def leave(self) -> None:
         """The loop has ended."""
         ...
@@ -37,6 +46,7 @@ class Pace(Protocol):
 class Alone:
     """A loop that has all experts."""
 
+    is_alone = True
     others_decode = False
 
     def wait(self, changed: threading.Condition, has_news: Callable[[], bool]) -> None:
@@ -52,6 +62,9 @@ class Alone:
         """See Pace."""
         return ours
 
+    def after_pass(self) -> None:
+        """See Pace."""
+
     def leave(self) -> None:
         """See Pace."""
 
@@ -62,9 +75,25 @@ class Together:
     While any rank computes, all step without a pause. When none does, all sleep, and wake when one rings.
     """
 
-    def __init__(self, gang: Gang) -> None:
-        self._gang = gang
+    is_alone = False
+
+    def __init__(self, gang: Gang, rebalancer: Rebalancer | None = None) -> None:
+        self._gang, self._rebalancer = gang, rebalancer
         self._is_busy = self.others_decode = False
+
+    @classmethod
+    def join(
+        cls, seat: GangSeat, shard: ExpertShard, model: Transformer, checkpoint: Path, rebalance_passes: int
+    ) -> Self:
+        """Meets the other ranks, and connects a model, loaded from `checkpoint` as this `shard`, to their experts.
+
+        Copies, if the shard has any, are chosen anew after every so many passes.
+        """
+        gang = Gang.join(seat)
+        shard.connect(model, model.config)
+        if not shard.num_copies:
+            return cls(gang)
+        return cls(gang, Rebalancer(model, checkpoint, shard.rank, rebalance_passes))
 
     def wait(self, changed: threading.Condition, has_news: Callable[[], bool]) -> None:
         """See Pace."""
@@ -88,6 +117,13 @@ class Together:
         self._is_busy, self.others_decode = joint.has_pass, joint.has_decodes
         return joint
 
+    def after_pass(self) -> None:
+        """See Pace."""
+        if self._rebalancer is not None:
+            self._rebalancer.after_pass()
+
     def leave(self) -> None:
         """See Pace."""
         self._gang.leave()
+        if self._rebalancer is not None:
+            self._rebalancer.close()

@@ -22,8 +22,9 @@ from model.dispatch import Announced, Dispatched, Dispatcher
 from model.expert_shard import ExpertShard, expert_bytes
 from model.moe import MixtureOfExperts
 from model.runtime.config import RuntimeConfig
-from model.runtime.gang import Gang, GangConfig, GangSeat, open_store
+from model.runtime.gang import GangConfig, GangSeat, open_store
 from model.runtime.loop import EngineLoop
+from model.runtime.pace import Together
 from model.tiny.tokenizer import VOCAB_SIZE, build_tokenizer
 from model.tokenizer import Tokenizer
 from model.transformer import Transformer
@@ -150,13 +151,11 @@ def _serve(pipe: Connection, path: Path, seat: GangSeat | None, threads: int, ba
     torch.set_num_threads(threads)
     shard = None if seat is None else ExpertShard(seat.config.rank, seat.config.num_ranks)
     model = load_model(path, shard=shard)
-    gang = None if seat is None else Gang.join(seat)
-    if shard is not None:
-        shard.connect(model, TEXT)
+    pace = None if seat is None or shard is None else Together.join(seat, shard, model, path, rebalance_passes=1)
     timers = [_time(module) for module in model.modules() if isinstance(module, MixtureOfExperts)]
     held = expert_bytes(model)
     config = RuntimeConfig(batch, max_context=512, prefill_tokens=4096, num_threads=threads, has_prefix_cache=False)
-    with EngineLoop(model, Tokenizer(build_tokenizer(), {}), config, eos_token_ids=(), gang=gang) as loop:
+    with EngineLoop(model, Tokenizer(build_tokenizer(), {}), config, eos_token_ids=(), pace=pace) as loop:
         pipe.send(None)
         while (workload := pipe.recv()) is not None:
             before = _now(timers, loop, held)

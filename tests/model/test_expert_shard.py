@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -15,8 +15,10 @@ from torch import Tensor
 
 from model.checkpoint import SINGLE_FILE, CheckpointError
 from model.expert_placement import ExpertPlacement, PlacementError, even_placement
-from model.expert_shard import ExpertShard, expert_bytes
+from model.expert_shard import ExpertShard, expert_bytes, mixtures
+from model.expert_source import ExpertSource
 from model.full_attention import FullAttention
+from model.half_experts import HalfExperts
 from model.quantization.scheme import Quantization
 from model.weights import load_model
 from tests.model.ranks import run_ranks
@@ -109,7 +111,8 @@ _PEAK = """
 import sys
 from pathlib import Path
 import torch
-from model.expert_shard import ExpertShard, expert_bytes
+from model.expert_shard import ExpertShard, expert_bytes, mixtures
+from model.expert_source import ExpertSource
 from model.weights import load_model
 torch.set_num_threads(1)
 load_model(Path(sys.argv[1]), shard=ExpertShard(0, 8))  # what loading itself needs is there now
@@ -131,6 +134,19 @@ def test_no_rank_ever_holds_all_experts(make_checkpoint: MakeCheckpoint) -> None
     in_all = 6 * NUM_EXPERTS * 3 * 8192 * 64 * 4
     assert held == in_all // 8
     assert grown < 3 * held, f"{grown} bytes for {held} bytes of experts, of {in_all} in all"
+
+
+@pytest.mark.parametrize("is_half", [False, True])
+def test_an_expert_takes_anothers_place_as_if_it_had_been_loaded_there(checkpoint: Path, is_half: bool) -> None:
+    model, source = load_model(checkpoint), ExpertSource(checkpoint)
+    _, moe = list(mixtures(model))[3]
+    wanted = moe.experts.gate_up[[0, 1, 6, 3, 4, 5, 6, 7]], moe.experts.down[[0, 1, 6, 3, 4, 5, 6, 7]]
+    experts: Any = HalfExperts(moe.experts.gate_up.half(), moe.experts.down.half()) if is_half else moe.experts
+    experts.replace(2, *source.read(3, 6))
+    rows, ends = torch.randn(24, 64), torch.arange(3, 25, 3, dtype=torch.int32)
+    expected: Any = HalfExperts(wanted[0].half(), wanted[1].half())
+    torch.testing.assert_close(experts(rows, ends), expected(rows, ends), rtol=1e-2, atol=1e-3)
+    source.close()
 
 
 def test_an_even_placement_goes_by_rank() -> None:

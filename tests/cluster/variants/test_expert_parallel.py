@@ -54,12 +54,21 @@ def test_the_application_has_a_gang_where_experts_are_spread_and_a_replica_elsew
         ({"expert_ranks": 2, "engine": "echo"}, "expert_ranks: the echo engine has none"),
         ({"expert_ranks": 4, "num_gpus": 2}, "num_gpus: 2 GPUs for 4 expert_ranks; use 4, one for each, or 0"),
         ({"expert_ranks": 2, "num_cpus": 0}, "num_cpus: 0 for 2 expert_ranks"),
+        ({"expert_copies": 2}, "expert_copies: there is one rank"),
+        ({"expert_ranks": 2, "expert_copies": 2, "weights": "int8"}, "expert_copies: int8 experts cannot be moved"),
         ({"rank_timeout_s": 1}, r"variants.26b-a4b.rank_timeout_s"),
     ],
 )
 def test_a_configuration_that_cannot_work_is_refused(variant: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ConfigError, match=complaint):
         parse_config({"variants": {MOE: variant}})
+
+
+def test_more_copies_than_experts_are_refused() -> None:
+    checkpoint = resolve_checkpoint(f"tiny:{MOE}")
+    config = VariantConfig(expert_ranks=2, expert_copies=65)
+    with pytest.raises(ConfigError, match="65 copies on each of 2 ranks, but only 64"):
+        read_capabilities(MOE, config, checkpoint, f"tiny:{MOE}")
 
 
 @pytest.mark.parametrize(

@@ -15,12 +15,15 @@ from typing import Any, NamedTuple
 import torch
 from PIL import Image
 
-from model.expert_shard import ExpertShard
+from model.dispatch import AllToAllDispatcher
+from model.expert_placement import ExpertPlacement
+from model.expert_shard import ExpertShard, expert_bytes, mixtures
 from model.media_encoder import MediaEncoder
 from model.multimodal import GemmaModel, load_multimodal
 from model.runtime.config import RuntimeConfig
-from model.runtime.gang import Gang, GangConfig, GangSeat, open_store
+from model.runtime.gang import GangConfig, GangSeat, open_store
 from model.runtime.loop import EngineLoop
+from model.runtime.pace import Together
 from model.runtime.prompt_media import PromptMedia
 from model.runtime.sampling import SamplingParams
 from model.soft_rows import SoftTokens
@@ -99,6 +102,14 @@ class Worker:
     def is_alive(self) -> bool:
         return self.loop.is_alive
 
+    def placements(self) -> list[ExpertPlacement]:
+        """Of each layer."""
+        dispatchers = [moe.dispatcher for _, moe in mixtures(self.model.text)]
+        return [dispatcher.placement for dispatcher in dispatchers if isinstance(dispatcher, AllToAllDispatcher)]
+
+    def expert_bytes(self) -> int:
+        return expert_bytes(self.model.text)
+
     def seeded(self, seed: int) -> list[int]:
         """Tokens drawn at a high temperature."""
         gathered = Gathered()
@@ -131,16 +142,17 @@ def _png(job: Job) -> bytes:
     return out.getvalue()
 
 
-def worker(path: Path, seat: GangSeat | None = None, **limits: Any) -> Worker:
+def worker(
+    path: Path, seat: GangSeat | None = None, copies: int = 0, dtype: torch.dtype = torch.float32, **limits: Any
+) -> Worker:
     """The whole model, or one rank's part of it."""
     torch.set_num_threads(1)
-    shard = None if seat is None else ExpertShard(seat.config.rank, seat.config.num_ranks)
-    model = load_multimodal(path, shard=shard, dtype=torch.float32)
-    gang = None if seat is None else Gang.join(seat)
-    if shard is not None:
-        shard.connect(model.text, model.config.text)
+    shard = None if seat is None else ExpertShard(seat.config.rank, seat.config.num_ranks, copies)
+    model = load_multimodal(path, shard=shard, dtype=dtype)
+    pace = None if seat is None or shard is None else Together.join(seat, shard, model.text, path, rebalance_passes=2)
     config = RuntimeConfig(**{"max_batch_size": 4, "max_context": 512, "num_threads": 1} | limits)
-    loop = EngineLoop(model.text, Tokenizer.from_checkpoint(path), config, eos_token_ids=(), gang=gang)
+    tokenizer = Tokenizer.from_checkpoint(path)
+    loop = EngineLoop(model.text, tokenizer, config, eos_token_ids=(), pace=pace)
     return Worker(model, loop, path)
 
 

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from model.expert_shard import expert_bytes
 from model.runtime.gang import Gang, GangConfig, GangError, GangSeat, open_store
 from model.tiny.checkpoint import ensure_tiny
+from model.weights import load_model
 from tests.model.runtime.gang_ranks import Job, Ranks, Worker, worker
 
 # Ragged, more than a batch takes, with images before text and images alone, some longer than a chunk of a prompt.
@@ -60,6 +62,28 @@ def test_a_rank_without_work_takes_part_in_the_others_passes(path: Path, expecte
         assert ranks.ask(1, Worker.answers, JOBS) == expected
         assert ranks.ask(0, Worker.answers, JOBS[:2]) == expected[:2]
         assert ranks.ask(1, Worker.seeded, 3) == ranks.ask(0, Worker.seeded, 3)
+
+
+@pytest.mark.parametrize(("num_ranks", "copies"), [(2, 6), (4, 16)])
+def test_copies_of_experts_move_between_passes_and_change_no_answer(
+    path: Path, expected: list[list[int]], num_ranks: int, copies: int
+) -> None:
+    with Ranks(path, num_ranks, {"copies": copies, "prefill_tokens": 64}) as ranks:
+        first = ranks.ask(0, Worker.placements)
+        for _ in range(2):
+            for rank in range(num_ranks):
+                ranks.tell(rank, Worker.answers, JOBS[rank::num_ranks])
+            for rank in range(num_ranks):
+                assert ranks.hear(rank) == expected[rank::num_ranks]
+        placed = [ranks.ask(rank, Worker.placements) for rank in range(num_ranks)]
+        assert all(placements == placed[0] for placements in placed), "ranks do not agree"
+        assert any(after != before for after, before in zip(placed[0], first, strict=True)), "nothing moved"
+        held = ranks.ask(0, Worker.expert_bytes)
+    assert held * 128 == (128 // num_ranks + copies) * _all_expert_bytes(path)
+
+
+def _all_expert_bytes(path: Path) -> int:
+    return expert_bytes(load_model(path))
 
 
 def test_an_idle_gang_sleeps_and_wakes_at_once(path: Path) -> None:
