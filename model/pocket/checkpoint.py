@@ -30,7 +30,8 @@ def write_checkpoint(variant: str, weights: Mapping[str, Tensor], path: Path) ->
     hf = config.to_hf()
     write_json(path / "config.json", hf)
     save_file(_stored(weights, hf), path / SINGLE_FILE, {"format": "pt"})
-    write_json(path / "generation_config.json", generation_config(config))
+    # What was learned has one right answer.
+    write_json(path / "generation_config.json", generation_config(config) | {"do_sample": False})
     build_tokenizer().save(str(path / "tokenizer.json"))
     write_json(path / "tokenizer_config.json", tokenizer_config(CONTEXT))
     write_json(path / "processor_config.json", processor_config(config, MAX_SOFT_TOKENS))
