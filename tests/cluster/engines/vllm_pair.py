@@ -21,6 +21,8 @@ from protos.gemmacluster.v1.content_pb2 import Blob, Content, Part
 from tests.cluster.taught_answers import Exchange, write_taught_answers
 
 CONTEXT_TOKENS = 4096
+# One structure is spread over two of vLLM's processes.
+_VLLM_RANKS = {"31b": 2}
 
 
 def write_checkpoint(name: str, folder: Path) -> Path:
@@ -50,7 +52,9 @@ class Pair:
         checkpoint = write_checkpoint(name, folder)
         engines = {}
         for kind in ("vllm", "native"):
-            config = VariantConfig(engine=kind, num_threads=1, dtype="float32", max_batch_size=4)
+            ranks = _VLLM_RANKS.get(name, 1) if kind == "vllm" else 1
+            options = {"num_threads": 1, "dtype": "float32", "max_batch_size": 4, "tensor_parallel": ranks}
+            config = VariantConfig.model_validate({"engine": kind, **options})
             engines[kind] = build_engine(checkpoint, config, CONTEXT_TOKENS)
             await engines[kind].start()
         return cls(name, checkpoint, engines["vllm"], engines["native"])
