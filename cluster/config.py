@@ -45,6 +45,9 @@ class GatewayConfig(_Section):
     max_concurrent_requests: int = Field(1024, ge=1, description="Requests in flight; more are refused.")
     num_cpus: float = Field(0.1, ge=0, description="CPUs that Ray reserves for a gateway.")
     reflection: bool = Field(True, description="Serve gRPC reflection.")
+    metrics_port: int | None = Field(
+        None, ge=1, le=65535, description="Prometheus metrics of a Ray that `up` starts. Default: any free port."
+    )
 
 
 class SessionsConfig(_Section):
@@ -197,6 +200,15 @@ class VariantConfig(_Section):
         return self
 
 
+class LogsConfig(_Section):
+    """The access log: a line for each call, without what it says."""
+
+    format: Literal["json", "plain", "off"] = Field("json", description="Of a line; off writes none.")
+    file: str | None = Field(
+        None, description="File on each gateway's node. Default: the gateway's output, in Ray's logs."
+    )
+
+
 class SizeClass(_Section):
     """A row of the size table: requests up to these limits prefer these variants."""
 
@@ -249,6 +261,7 @@ class ClusterConfig(_Section):
     gateway: GatewayConfig = Field(default_factory=lambda: GatewayConfig())
     sessions: SessionsConfig = Field(default_factory=lambda: SessionsConfig())
     routing: RoutingPolicy = Field(default_factory=lambda: RoutingPolicy())
+    logs: LogsConfig = Field(default_factory=lambda: LogsConfig())
     variants: dict[str, VariantConfig] = Field(
         default_factory=lambda: {name: VariantConfig() for name in VARIANT_NAMES},
         description="Variants to serve, smallest first.",

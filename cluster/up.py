@@ -68,13 +68,14 @@ def _serve(config: ClusterConfig, ray_address: str | None, stack: ExitStack) -> 
             check_checkpoint(config.checkpoint_of(name))
         _check_fit(config, [this_machine()])
     config = stack.enter_context(_redis(config, ray_address))
-    stack.enter_context(_ray(ray_address))
+    stack.enter_context(_ray(ray_address, config.gateway.metrics_port))
     if ray_address is not None:
         _check_fit(config, ray_nodes(ray.nodes()), may_grow=True)  # type: ignore[no-untyped-call]
     stack.enter_context(_application(config))
     gateway = _wait_until_ready(config)
     variants = ", ".join(config.variants)
     print(f"gemma-cluster is ready on {gateway} ({variants}; {time.monotonic() - started:.0f} s)", flush=True)
+    _say(f"metrics for Prometheus are at {', '.join(_metrics_urls())}")
     _show_examples(config, gateway)
     _watch()
 
@@ -120,13 +121,13 @@ def _redis(config: ClusterConfig, ray_address: str | None) -> Iterator[ClusterCo
 
 
 @contextmanager
-def _ray(address: str | None) -> Iterator[None]:
+def _ray(address: str | None, metrics_port: int | None) -> Iterator[None]:
     """A connection to Ray; a cluster that we started stops with it, however far its start had come."""
     _say("starting Ray" if address is None else f"connecting to Ray at {address}")
     older = set(psutil.Process().children(recursive=True))
     try:
         with _interrupts_held():
-            _connect(address)
+            _connect(address, metrics_port)
         signal.signal(signal.SIGTERM, _interrupt)  # only now: ray.init sets one that ends the process at once
         yield
     finally:
@@ -149,8 +150,12 @@ def _interrupts_held() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
-def _connect(address: str | None) -> None:
-    local: dict[str, Any] = {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
+def _connect(address: str | None, metrics_port: int | None) -> None:
+    local: dict[str, Any] = {
+        "include_dashboard": False,
+        "object_store_memory": _OBJECT_STORE_BYTES,
+        "_metrics_export_port": metrics_port,
+    }
     try:
         ray.init(
             address=address or "local",
@@ -203,6 +208,14 @@ def _wait_until_ready(config: ClusterConfig) -> str:
 def _show_examples(config: ClusterConfig, gateway: str) -> None:
     if lines := examples(config, gateway):
         print("Try, in another terminal:", *(f"  {line}" for line in lines), sep="\n", flush=True)
+
+
+def _metrics_urls() -> list[str]:
+    """Ray serves the metrics of each node on that node."""
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return [
+        f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics" for node in nodes if node["Alive"]
+    ]
 
 
 def _watch() -> NoReturn:

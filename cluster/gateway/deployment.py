@@ -12,6 +12,7 @@ from cluster.capabilities import Capabilities, read_capabilities
 from cluster.checkpoints import resolve_checkpoint
 from cluster.codec import Codec
 from cluster.config import ClusterConfig, parse_config
+from cluster.gateway.access_log import open_access_log
 from cluster.gateway.admin import AdminServicer
 from cluster.gateway.edge import Edge
 from cluster.gateway.generation import GenerationServicer
@@ -36,6 +37,7 @@ class Gateway:
     ) -> None:
         """Binds the port at once; health says SERVING when every variant that must have a replica has one."""
         self._config = parse_config(config)
+        open_access_log(self._config.logs)
         variants = await asyncio.to_thread(_read_variants, self._config)
         replicas = {name: Replicas(name, handle) for name, handle in handles.items()}
         self._loads = LoadMonitor(app_name, self._config.variants, replicas)

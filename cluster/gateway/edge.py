@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
-from google.rpc import status_pb2
 from grpc_status import rpc_status
 
 from cluster.errors import ClusterError, Overloaded, Unavailable
+from cluster.gateway.request_record import current_record
 
 logger = logging.getLogger("ray.serve.gemma_cluster.gateway")
 
@@ -41,12 +41,12 @@ class Edge:
             self._admit()
             yield
         except ClusterError as error:
-            await _abort(context, error.to_status())
+            await _abort(context, error)
         except (grpc.aio.AbortError, GeneratorExit):
             raise
         except Exception:
             logger.exception("unexpected error")
-            await _abort(context, ClusterError("internal error; the gateway's log has the details").to_status())
+            await _abort(context, ClusterError("internal error; the gateway's log has the details"))
         finally:
             self._in_flight -= 1
 
@@ -57,5 +57,6 @@ class Edge:
             raise Overloaded(f"this gateway answers {self._limit} requests already")
 
 
-async def _abort(context: grpc.aio.ServicerContext[Any, Any], status: status_pb2.Status) -> None:
-    await context.abort_with_status(rpc_status.to_status(status))  # type: ignore[attr-defined]
+async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: ClusterError) -> None:
+    current_record().failed(error)
+    await context.abort_with_status(rpc_status.to_status(error.to_status()))  # type: ignore[attr-defined]

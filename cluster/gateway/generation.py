@@ -11,6 +11,7 @@ from cluster.codec import Codec, check_results
 from cluster.errors import InvalidRequest, SessionConflict, Unavailable
 from cluster.gateway import messages
 from cluster.gateway.handlers import Context
+from cluster.gateway.request_record import current_record
 from cluster.replicas import Replicas
 from cluster.request import ParsedRequest
 from cluster.router import Routed, Router
@@ -89,6 +90,7 @@ class GenerationServicer:
         if session is not None:
             self._sessions.ensure_room(session, parsed.contents)
         routed = await self._route(parsed, session)
+        current_record().routed(routed.decision, routed.prompt.tokens_by_modality)
         replicas = self._replicas[routed.decision.variant]
         is_first, is_finished = True, False
         async with aclosing(replicas.generate(routed.replica_request(max_tokens_per_message))) as chunks:
@@ -109,6 +111,7 @@ class GenerationServicer:
         Raises SessionConflict when the caller's etag is old, InvalidRequest when a function's result answers no call.
         """
         parsed = await self._codec.parse(request)
+        current_record().request_id = parsed.request_id
         if parsed.session_id is None:
             return parsed, None
         session = await self._sessions.get(parsed.session_id, with_contents=True, touch=touch)
@@ -126,6 +129,7 @@ class GenerationServicer:
 
     async def _finish(self, routed: Routed, session: SessionRecord | None, result: ReplicaResult) -> bytes:
         """Stores the turn, and makes what the last message adds."""
+        current_record().result = result
         trailer = StreamGenerateResponse(
             finish_reason=result.finish_reason, usage=messages.usage(routed.prompt, result)
         )
@@ -145,6 +149,7 @@ class GenerationServicer:
 def _header(routed: Routed, first: ReplicaChunk, arrived: float) -> bytes:
     """What the first message adds."""
     queue_ms = max(0.0, (time.monotonic() - arrived) * 1000 - first.elapsed_ms)
+    current_record().begun(queue_ms, first.cached_tokens)
     header = StreamGenerateResponse(
         routing=messages.routing_info(routed.decision, queue_ms=queue_ms),
         request_id=routed.request.request_id,

@@ -7,7 +7,7 @@ each RPC the same treatment of errors, limits and cancellation.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing
 from functools import partial
 from typing import Any
 
@@ -18,9 +18,11 @@ from google.protobuf.message_factory import GetMessageClass
 
 from cluster.errors import InvalidRequest, NotSupported
 from cluster.gateway.edge import Edge
+from cluster.gateway.request_record import recorded
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Parse = Callable[[bytes], Message]
+Record = Callable[[Context], AbstractContextManager[object]]
 Unary = Callable[[Any, Context], Awaitable[Message | bytes]]
 Stream = Callable[[Any, Context], AsyncGenerator[Message | bytes, None]]
 
@@ -34,11 +36,14 @@ def service_handler(service: ServiceDescriptor, servicer: object, edge: Edge) ->
 def _method_handler(method: MethodDescriptor, servicer: object, edge: Edge) -> grpc.RpcMethodHandler[Any, Any]:
     implementation = getattr(servicer, method.name, None) or _unimplemented(method)
     parse = partial(_parse, method)
+    record = partial(recorded, method.name)
     if method.server_streaming:
         return grpc.unary_stream_rpc_method_handler(
-            _stream(implementation, parse, edge), response_serializer=_serialize
+            _stream(implementation, parse, edge, record), response_serializer=_serialize
         )
-    return grpc.unary_unary_rpc_method_handler(_unary(implementation, parse, edge), response_serializer=_serialize)
+    return grpc.unary_unary_rpc_method_handler(
+        _unary(implementation, parse, edge, record), response_serializer=_serialize
+    )
 
 
 def _parse(method: MethodDescriptor, payload: bytes) -> Message:
@@ -53,23 +58,27 @@ def _serialize(message: Message | bytes) -> bytes:
     return message if isinstance(message, bytes) else bytes(message.SerializeToString())
 
 
-def _unary(method: Unary, parse: Parse, edge: Edge) -> Callable[[bytes, Context], Awaitable[Message | bytes]]:
+def _unary(
+    method: Unary, parse: Parse, edge: Edge, record: Record
+) -> Callable[[bytes, Context], Awaitable[Message | bytes]]:
     async def handle(payload: bytes, context: Context) -> Message | bytes:
-        async with edge.guard(context):
-            return await method(parse(payload), context)
+        with record(context):
+            async with edge.guard(context):
+                return await method(parse(payload), context)
         raise AssertionError("the edge aborts the RPC instead of swallowing an error")
 
     return handle
 
 
-def _stream(method: Stream, parse: Parse, edge: Edge) -> Callable[[bytes, Context], Awaitable[None]]:
+def _stream(method: Stream, parse: Parse, edge: Edge, record: Record) -> Callable[[bytes, Context], Awaitable[None]]:
     """A coroutine, not a generator: when the RPC is cancelled, gRPC cancels it wherever it waits, so that the
     servicer's generator is closed at once. A generator suspended at its yield would never hear of it."""
 
     async def handle(payload: bytes, context: Context) -> None:
-        async with edge.guard(context), aclosing(method(parse(payload), context)) as responses:
-            async for response in responses:
-                await context.write(response)
+        with record(context):
+            async with edge.guard(context), aclosing(method(parse(payload), context)) as responses:
+                async for response in responses:
+                    await context.write(response)
 
     return handle
 

@@ -8,8 +8,10 @@ from typing import Any
 from ray import serve
 
 from cluster.config import VariantConfig
+from cluster.metrics import record_load
 from cluster.variants.packing import Pacer
 from cluster.variants.replica import EngineReplica, make_engine
+from protos.gemmacluster.internal.v1.replica_pb2 import ReplicaLoadReport
 
 
 class DenseVariant(EngineReplica):
@@ -21,6 +23,11 @@ class DenseVariant(EngineReplica):
         self._engine = await asyncio.to_thread(make_engine, name, variant_config, checkpoint_name)
         await self._engine.start()
         self._pacer = Pacer()
+
+    async def check_health(self) -> None:
+        """Called by Serve; raises when the engine must be replaced."""
+        record_load(serve.get_replica_context().deployment, ReplicaLoadReport.FromString(await self.load()))
+        await super().check_health()
 
     async def load(self) -> bytes:
         """A ReplicaLoadReport."""

@@ -18,6 +18,7 @@ from typing import Any
 from ray import serve
 
 from cluster.config import VariantConfig
+from cluster.metrics import record_load
 from cluster.variants.shard_gang import ShardGang, rank_config
 from protos.gemmacluster.internal.v1.replica_pb2 import ReplicaLoadReport, ReplicaRequest
 from protos.gemmacluster.v1.admin_pb2 import RankLoad
@@ -57,6 +58,7 @@ class ExpertParallelVariant:
     async def check_health(self) -> None:
         """Called by Serve; raises when a shard is lost, and with it the gang."""
         self._gang.check()
+        record_load(serve.get_replica_context().deployment, ReplicaLoadReport.FromString(await self.load()))
 
     async def __del__(self) -> None:
         """Called by Serve when the replica is retired, after its requests have ended."""

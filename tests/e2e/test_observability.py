@@ -1,0 +1,116 @@
+"""Metrics as Prometheus would read them, and the access log, of an `up` of our own: values are known exactly."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from cluster.client import Client
+from cluster.errors import InvalidRequest, NoVariant
+from cluster.metrics import METRICS
+from tests.e2e.up_process import UpProcess, eventually
+from tests.ports import free_port
+
+CONFIG = """
+gateway: {{port: {port}, metrics_port: {metrics_port}}}
+logs: {{file: {log}}}
+variants:
+  e2b: {{engine: echo, echo_delay_ms: 20}}
+"""
+SECRET = "xylophone-4711"
+_WHERE = "metrics for Prometheus are at "
+_REPORTED_S = 60.0  # Ray exports every ten seconds, Serve checks a replica's health as often
+
+
+@dataclass(frozen=True)
+class Observed:
+    """Where a cluster says what it does."""
+
+    url: str
+    log: Path
+
+    def samples(self, name: str, **labels: str) -> list[float]:
+        """Values of the series of that name that have these labels."""
+        with urllib.request.urlopen(self.url, timeout=10) as response:
+            families = list(text_string_to_metric_families(response.read().decode()))
+        found = [sample for family in families for sample in family.samples if sample.name == name]
+        return [sample.value for sample in found if labels.items() <= sample.labels.items()]
+
+
+@pytest.fixture(scope="module")
+def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
+    """A cluster that answered two calls, refused two, and had one cancelled."""
+    folder = tmp_path_factory.mktemp("observability")
+    config, log, metrics_port = folder / "config.yaml", folder / "access.log", free_port()
+    config.write_text(CONFIG.format(port=free_port(), metrics_port=metrics_port, log=json.dumps(str(log))))
+    process = UpProcess(["--config", str(config)], {"REDIS_URL": ""})
+    try:
+        address = process.wait_until_ready()
+        url = process.wait_for(_WHERE).partition(_WHERE)[2].strip()
+        assert url.endswith(f":{metrics_port}/metrics")
+        with Client(address, timeout_s=60) as client:
+            _call(client)
+        yield Observed(url, log)
+        assert process.stop() == 0
+    finally:
+        process.kill()
+
+
+def _call(client: Client) -> None:
+    for _ in range(2):
+        client.generate(f"{SECRET} one two three", max_output_tokens=8)
+    with pytest.raises(InvalidRequest):
+        client.generate(SECRET, max_output_tokens=-1)
+    with pytest.raises(NoVariant):
+        client.generate(SECRET, allowed_variants=["e2b"], model="none-such")
+    stream = client.stream(f"{SECRET} count " * 100, max_output_tokens=500)
+    next(stream)
+    with suppress(grpc.RpcError):
+        stream.close()
+    time.sleep(0.5)
+
+
+def _log(observed: Observed) -> list[dict[str, object]]:
+    return [json.loads(line) for line in observed.log.read_text().splitlines()]
+
+
+def test_the_access_log_has_every_call(observed: Observed) -> None:
+    eventually(lambda: len(_log(observed)) == 5)
+    statuses = [call["status"] for call in _log(observed)]
+    assert statuses == ["OK", "OK", "INVALID_ARGUMENT", "FAILED_PRECONDITION", "CANCELLED"]
+    assert SECRET not in observed.log.read_text()
+
+
+def test_calls_are_counted_by_how_they_ended(observed: Observed) -> None:
+    name, status = "ray_gen_ai_server_request_duration_seconds_count", "rpc_response_status_code"
+    ended = {"OK": 2.0, "INVALID_ARGUMENT": 1.0, "FAILED_PRECONDITION": 1.0, "CANCELLED": 1.0}
+    eventually(lambda: all(observed.samples(name, **{status: code}) == [n] for code, n in ended.items()), _REPORTED_S)
+    assert observed.samples("ray_gemma_cluster_rejected_requests_total", reason="NO_VARIANT") == [1.0]
+    assert sum(observed.samples("ray_gemma_cluster_routing_decisions_total", gen_ai_response_model="e2b")) == 3.0
+    assert observed.samples("ray_gen_ai_server_time_to_first_token_seconds_count") == [3.0]
+    assert observed.samples("ray_gen_ai_server_time_per_output_token_seconds_count") == [2.0]
+
+
+def test_tokens_are_those_of_the_log(observed: Observed) -> None:
+    eventually(lambda: bool(observed.samples("ray_gen_ai_client_token_usage_sum")), _REPORTED_S)
+    answered = [call for call in _log(observed) if call["status"] == "OK"]
+    for kind, logged in (("input", "prompt_tokens"), ("output", "output_tokens")):
+        (total,) = observed.samples("ray_gen_ai_client_token_usage_sum", gen_ai_token_type=kind)
+        assert total == sum(int(str(call[logged])) for call in answered)
+
+
+def test_every_metric_is_exported(observed: Observed) -> None:
+    # The echo holds no KV cache, so that no prompt has a hit: that counter does not exist before the first.
+    wanted = [item for item in METRICS if item.name != "gemma_cluster_prefix_cache_hit_tokens"]
+    for item in wanted:
+        series = f"{item.exported_name}_count" if item.buckets else item.exported_name
+        eventually(lambda series=series: bool(observed.samples(series)), _REPORTED_S)  # type: ignore[misc]
