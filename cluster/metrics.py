@@ -1,7 +1,8 @@
 """Every metric of the cluster, in one table; Ray's own exporter serves them, as Prometheus text, on each node.
 
 Names are those of OpenTelemetry's semantic conventions for generative AI where they have one, spelled for Prometheus:
-dots are underscores, the unit stands at the end. Ray puts `ray_` before a name and `_total` after a counter's.
+dots are underscores, the unit stands at the end. Ray puts `ray_` before a name and `_total` after a counter's. It sends
+a histogram's buckets alone, and makes the sum of their middles: exact totals are those of counters.
 """
 
 from __future__ import annotations
@@ -107,8 +108,9 @@ QUEUE_TIME = Metric(
     _FIRST_TOKEN_S,
 )
 PROMPT_TOKENS = Metric(
-    "gemma_cluster_prompt_tokens", "{token}", "Prompt tokens of answers begun, cached or not", (MODEL,)
+    "gemma_cluster_prompt_tokens", "{token}", "Prompt tokens of answers begun, cached or not", (MODEL, MODALITY)
 )
+OUTPUT_TOKENS = Metric("gemma_cluster_output_tokens", "{token}", "Tokens of answers that ended well", (MODEL,))
 CACHED_TOKENS = Metric(
     "gemma_cluster_prefix_cache_hit_tokens", "{token}", "Prompt tokens that the prefix cache held", (MODEL,)
 )
@@ -141,6 +143,7 @@ METRICS = (
     TOKEN_USAGE,
     QUEUE_TIME,
     PROMPT_TOKENS,
+    OUTPUT_TOKENS,
     CACHED_TOKENS,
     ROUTED,
     REJECTED,

@@ -81,18 +81,20 @@ class RequestRecord:
     def _record_answer(self, operation: str, first_token_s: float, duration_s: float) -> None:
         metrics.TIME_TO_FIRST_TOKEN.record(first_token_s, self.variant, operation)
         metrics.QUEUE_TIME.record(self.queue_s, self.variant)
-        metrics.PROMPT_TOKENS.record(sum(self.prompt_tokens.values()), self.variant)
+        for modality, tokens in self.prompt_tokens.items():
+            metrics.PROMPT_TOKENS.record(tokens, self.variant, modality)
         metrics.CACHED_TOKENS.record(self.cached_tokens, self.variant)
-        if self.result is None:
-            return
+        if self.result is not None:
+            self._record_whole(operation, self.result.output_tokens, duration_s - first_token_s)
+
+    def _record_whole(self, operation: str, output: int, decode_s: float) -> None:
         for modality, tokens in self.prompt_tokens.items():
             if tokens:
                 metrics.TOKEN_USAGE.record(tokens, self.variant, operation, "input", modality)
-        output = self.result.output_tokens
         metrics.TOKEN_USAGE.record(output, self.variant, operation, "output", "text")
+        metrics.OUTPUT_TOKENS.record(output, self.variant)
         if output > 1:
-            each_s = (duration_s - first_token_s) / (output - 1)
-            metrics.TIME_PER_OUTPUT_TOKEN.record(each_s, self.variant, operation)
+            metrics.TIME_PER_OUTPUT_TOKEN.record(decode_s / (output - 1), self.variant, operation)
 
     def _fields(self, duration_s: float) -> dict[str, Any]:
         first = self.first_token_s

@@ -71,7 +71,7 @@ def _call(client: Client) -> None:
     with pytest.raises(InvalidRequest):
         client.generate(SECRET, max_output_tokens=-1)
     with pytest.raises(NoVariant):
-        client.generate(SECRET, allowed_variants=["e2b"], model="none-such")
+        client.generate(SECRET * 100_000)
     stream = client.stream(f"{SECRET} count " * 100, max_output_tokens=500)
     next(stream)
     with suppress(grpc.RpcError):
@@ -101,11 +101,12 @@ def test_calls_are_counted_by_how_they_ended(observed: Observed) -> None:
 
 
 def test_tokens_are_those_of_the_log(observed: Observed) -> None:
-    eventually(lambda: bool(observed.samples("ray_gen_ai_client_token_usage_sum")), _REPORTED_S)
-    answered = [call for call in _log(observed) if call["status"] == "OK"]
-    for kind, logged in (("input", "prompt_tokens"), ("output", "output_tokens")):
-        (total,) = observed.samples("ray_gen_ai_client_token_usage_sum", gen_ai_token_type=kind)
-        assert total == sum(int(str(call[logged])) for call in answered)
+    eventually(lambda: len(observed.samples("ray_gemma_cluster_output_tokens_total")) == 1, _REPORTED_S)
+    for name in ("prompt_tokens", "output_tokens"):
+        logged = sum(int(str(call[name])) for call in _log(observed))
+        assert observed.samples(f"ray_gemma_cluster_{name}_total") == [logged]
+    for kind in ("input", "output"):
+        assert observed.samples("ray_gen_ai_client_token_usage_count", gen_ai_token_type=kind) == [2.0]
 
 
 def test_every_metric_is_exported(observed: Observed) -> None:

@@ -15,6 +15,7 @@ from cluster.config import LogsConfig
 from cluster.errors import InvalidRequest, NotFound, NoVariant
 from cluster.gateway.access_log import close_access_log, open_access_log
 from tests.cluster.gateway.local_gateway import SMALL
+from tests.e2e.up_process import eventually
 
 SECRET = "xylophone-4711"
 
@@ -68,6 +69,7 @@ def test_nothing_that_a_call_says_is_logged(path: Path, client: Client, caplog: 
         client.generate(SECRET * 100_000, model=SMALL)
     with pytest.raises(NotFound):
         client.generate(SECRET, session="none-such")
+    eventually(lambda: len(_calls(path)) == 5)  # an error's status leaves before its line is written
     statuses = [call["status"] for call in _calls(path)]
     assert statuses == ["OK", "OK", "INVALID_ARGUMENT", "FAILED_PRECONDITION", "NOT_FOUND"]
     assert SECRET not in path.read_text()
