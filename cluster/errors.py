@@ -8,6 +8,7 @@ ClusterError                 INTERNAL
 ├── SessionConflict          ABORTED              ResourceInfo
 ├── Overloaded               RESOURCE_EXHAUSTED   RetryInfo
 ├── Unavailable              UNAVAILABLE          RetryInfo
+│   └── ReplicaLost          UNAVAILABLE          RetryInfo; callers see it as Unavailable
 └── NotSupported             UNIMPLEMENTED
 
 Gateway, replica and client share this tree: a replica's error crosses to the gateway, and the server's to the
@@ -178,6 +179,12 @@ class Unavailable(_RetryableError):
     reason = "UNAVAILABLE"
 
 
+class ReplicaLost(Unavailable):
+    """The replica that computed an answer is lost; another can go on with it."""
+
+    reason = "REPLICA_LOST"
+
+
 class NotSupported(ClusterError):
     """This release does not do that yet."""
 
@@ -196,6 +203,7 @@ _BY_REASON: dict[str, type[ClusterError]] = {
         SessionConflict,
         Overloaded,
         Unavailable,
+        ReplicaLost,
         NotSupported,
     )
 }

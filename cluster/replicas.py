@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from typing import Any, cast
 
+import grpc
 from google.rpc import status_pb2
-from ray.exceptions import RayError
+from ray.exceptions import NodeDiedError, RayActorError, RayError, WorkerCrashedError
 from ray.serve.exceptions import (
     BackPressureError,
     DeploymentUnavailableError,
@@ -16,8 +17,12 @@ from ray.serve.exceptions import (
 )
 from ray.serve.handle import DeploymentHandle, DeploymentResponseGenerator
 
-from cluster.errors import ClusterError, Overloaded, Unavailable, error_from_status
+from cluster.errors import ClusterError, Overloaded, ReplicaLost, Unavailable, error_from_status
+from cluster.migration import migrating
 from protos.gemmacluster.internal.v1.replica_pb2 import ReplicaChunk, ReplicaLoadReport, ReplicaRequest
+
+# Of its process or its node. gRPC's own errors are of the connection to it: what the replica raises comes as Ray's.
+_LOSSES = (RayActorError, WorkerCrashedError, NodeDiedError, grpc.aio.AioRpcError)
 
 
 class Replicas:
@@ -32,9 +37,19 @@ class Replicas:
     async def generate(self, request: ReplicaRequest) -> AsyncGenerator[ReplicaChunk, None]:
         """Streams a replica's chunks. Closing this, or cancelling the task that reads it, reaches the replica.
 
-        Raises the replica's own ClusterError, Overloaded for a full queue, Unavailable when the replica died.
+        When the replica dies, another goes on: see `cluster.migration`. Raises the replica's own ClusterError,
+        Overloaded for a full queue, Unavailable when there is nobody to go on.
         """
         self.in_flight += 1
+        try:
+            async with aclosing(migrating(self._attempt, request)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        finally:
+            self.in_flight -= 1
+
+    async def _attempt(self, request: ReplicaRequest) -> AsyncGenerator[ReplicaChunk, None]:
+        """The chunks of one replica."""
         stream, is_finished = self._start(request), False
         try:
             async for payload in stream:
@@ -43,10 +58,9 @@ class Replicas:
                     raise _replica_error(chunk.error_status)
                 yield chunk
             is_finished = True
-        except (RayServeException, RayError) as error:
+        except (RayServeException, RayError, grpc.aio.AioRpcError) as error:
             raise self._translate(error) from error
         finally:
-            self.in_flight -= 1
             if not is_finished:
                 _cancel(stream)
 
@@ -64,7 +78,9 @@ class Replicas:
             return Overloaded(f"all replicas of {self._variant} are busy and their queue is full")
         if isinstance(error, (DeploymentUnavailableError, ReplicaUnavailableError)):
             return Unavailable(f"no replica of {self._variant} is available", retry_after_s=5)
-        return Unavailable(f"the replica of {self._variant} that answered was lost; nothing was stored")
+        if isinstance(error, _LOSSES):
+            return ReplicaLost(f"the replica of {self._variant} that answered was lost")
+        return Unavailable(f"the replica of {self._variant} that answered has failed; nothing was stored")
 
 
 def _cancel(stream: DeploymentResponseGenerator[Any]) -> None:

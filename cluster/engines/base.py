@@ -37,17 +37,23 @@ class EngineMedium:
 @dataclass(frozen=True)
 class EngineRequest:
     """What an engine is asked: the whole prompt as token ids, how to sample, and the media behind the placeholders
-    among the ids, in their order."""
+    among the ids, in their order.
+
+    `answered_token_ids` are of an answer that another engine over the same checkpoint began: the engine computes what
+    comes after them, as it would have done itself, and puts out nothing that they let be shown already.
+    """
 
     request_id: str
     prompt_token_ids: list[int]
     sampling: SamplingParams
     media: tuple[EngineMedium, ...] = ()
+    answered_token_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class EngineOutput:
-    """What became ready since the last output: pieces, the number of tokens and, if asked for, their log probabilities.
+    """What became ready since the last output: pieces, the number of tokens, their ids (none for an answer without any
+    token) and, if asked for, their log probabilities.
 
     Every output has the number of prompt tokens that the engine did not have to compute, the last one also the number
     of tokens of thoughts in the whole answer.
@@ -59,6 +65,7 @@ class EngineOutput:
     cached_tokens: int = 0
     logprobs: tuple[TokenLogprobs, ...] = ()
     thought_tokens: int = 0
+    token_ids: tuple[int, ...] = ()
 
     @property
     def text(self) -> str:
@@ -88,7 +95,8 @@ class Engine(ABC):
     def generate(self, request: EngineRequest) -> AsyncGenerator[EngineOutput, None]:
         """Yields outputs until one has a finish reason. Closing the generator frees the request's slot.
 
-        Raises `cluster.errors.Overloaded` when the engine's queue is full.
+        Raises `cluster.errors.Overloaded` when the engine's queue is full, `NotSupported` for an answer that it cannot
+        go on with exactly, `ReplicaLost` when it is stopped or dies meanwhile.
         """
 
     @abstractmethod

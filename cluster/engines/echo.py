@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterator
-from itertools import chain, repeat
+from itertools import chain, islice, repeat
 
 from cluster.engines.base import Engine, EngineLoad, EngineOutput, EngineRequest, FinishReason
-from cluster.errors import NotSupported, Overloaded, Unavailable
+from cluster.engines.token_outputs import stopped
+from cluster.errors import NotSupported, Overloaded
 from model.answer import Text
 from model.answer.stop import StopMatcher
 from model.runtime.sampling import SamplingParams
@@ -37,22 +38,28 @@ class EchoEngine(Engine):
             raise Overloaded(f"the echo engine runs {self._max_running} requests already")
         self._running += 1
         try:
-            for text, finish_reason in self._answer(request):
+            for output in islice(self._outputs(request), len(request.answered_token_ids), None):
                 await asyncio.sleep(self._delay_s)
                 if self._is_stopped:
-                    raise Unavailable("the engine was stopped while it answered")
-                yield EngineOutput((Text(text),) if text else (), 1, finish_reason)
+                    raise stopped()
+                yield output
         finally:
             self._running -= 1
 
-    def _answer(self, request: EngineRequest) -> Answer:
+    def _outputs(self, request: EngineRequest) -> Iterator[EngineOutput]:
+        tokens = [token for token in request.prompt_token_ids if token not in self._tokenizer.special_ids]
+        answer = self._answer(tokens, request.sampling)
+        for number, (text, finish_reason) in enumerate(answer):
+            token_ids = tuple(tokens[number : number + 1])
+            yield EngineOutput((Text(text),) if text else (), 1, finish_reason, token_ids=token_ids)
+
+    def _answer(self, tokens: list[int], sampling: SamplingParams) -> Answer:
         """The answer's texts, the last one with its finish reason."""
-        special_ids, max_tokens = self._tokenizer.special_ids, request.sampling.max_tokens
-        tokens = [token for token in request.prompt_token_ids if token not in special_ids]
+        max_tokens = sampling.max_tokens
         words = self._words(tokens[:max_tokens])
         reason = FinishReason.LENGTH if max_tokens < len(tokens) else FinishReason.STOP
         answer = zip(words, chain(repeat(None, len(words) - 1), [reason]), strict=True)
-        return _until_stop(answer, request.sampling.stop) if request.sampling.stop else answer
+        return _until_stop(answer, sampling.stop) if sampling.stop else answer
 
     def _words(self, tokens: list[int]) -> list[str]:
         """The text that each token completes; at least one."""

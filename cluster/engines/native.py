@@ -108,7 +108,15 @@ class NativeEngine(Engine):
         # Callers may retry with the same request_id while the first try still ends.
         key = f"{request.request_id}#{next(self._numbers)}"
         try:
-            loop.submit(key, request.prompt_token_ids, request.sampling, outputs.put, media, constraint)
+            loop.submit(
+                key,
+                request.prompt_token_ids,
+                request.sampling,
+                outputs.put,
+                media,
+                constraint,
+                answered=request.answered_token_ids,
+            )
         except QueueFullError as error:
             raise Overloaded(str(error)) from error
         except ValueError as error:

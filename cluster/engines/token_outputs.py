@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cluster.engines.base import EngineOutput, EngineRequest, FinishReason
 from cluster.engines.constraints import refusal
-from cluster.errors import ClusterError, Unavailable
+from cluster.errors import ClusterError, ReplicaLost
 from model.constraint import ConstraintError
 from model.runtime.gang import GangError
 from model.runtime.output import TokenOutput
@@ -12,9 +12,9 @@ from model.runtime.output import TokenOutput
 _FINISH_REASONS = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH}
 
 
-def stopped() -> Unavailable:
+def stopped() -> ReplicaLost:
     """What a request gets whose engine is stopped."""
-    return Unavailable("the engine was stopped while it answered")
+    return ReplicaLost("the engine was stopped while it answered")
 
 
 def engine_output(output: TokenOutput, request: EngineRequest) -> EngineOutput:
@@ -22,7 +22,7 @@ def engine_output(output: TokenOutput, request: EngineRequest) -> EngineOutput:
     if isinstance(output.error, ConstraintError):
         raise refusal(request.sampling.response_format, output.error) from output.error
     if isinstance(output.error, GangError):
-        raise Unavailable("a shard of the replica that answered was lost; nothing was stored") from output.error
+        raise ReplicaLost("a shard of the replica that answered was lost") from output.error
     if output.error is not None:
         raise ClusterError(f"the engine failed on this request: {output.error}") from output.error
     if output.finish_reason == "abort":
@@ -35,4 +35,5 @@ def engine_output(output: TokenOutput, request: EngineRequest) -> EngineOutput:
         cached_tokens=output.cached_tokens,
         logprobs=output.logprobs,
         thought_tokens=output.thought_tokens,
+        token_ids=output.token_ids,
     )

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from dataclasses import replace
 
 from cluster.codec import Codec, check_results
-from cluster.errors import InvalidRequest, SessionConflict, Unavailable
+from cluster.errors import InvalidRequest, SessionConflict
 from cluster.gateway import messages
 from cluster.gateway.handlers import Context
 from cluster.gateway.request_record import current_record
@@ -16,6 +16,7 @@ from cluster.replicas import Replicas
 from cluster.request import ParsedRequest
 from cluster.router import Routed, Router
 from cluster.sessions.store import SessionRecord, SessionStore
+from cluster.variants.parts import joined_parts
 from protos.gemmacluster.internal.v1.replica_pb2 import ReplicaChunk, ReplicaResult
 from protos.gemmacluster.v1.content_pb2 import ROLE_MODEL, Content
 from protos.gemmacluster.v1.generation_pb2 import (
@@ -45,7 +46,7 @@ class GenerationServicer:
             # Serialised messages laid end to end parse as their merge (protobuf encoding, "last one wins").
             merged = StreamGenerateResponse.FromString(b"".join([piece async for piece in pieces]))
         return GenerateResponse(
-            content=Content(role=ROLE_MODEL, parts=messages.joined(merged.content.parts)),
+            content=Content(role=ROLE_MODEL, parts=joined_parts(merged.content.parts)),
             finish_reason=merged.finish_reason,
             routing=merged.routing,
             usage=merged.usage,
@@ -92,16 +93,14 @@ class GenerationServicer:
         routed = await self._route(parsed, session)
         current_record().routed(routed.decision, routed.prompt.tokens_by_modality)
         replicas = self._replicas[routed.decision.variant]
-        is_first, is_finished = True, False
+        is_first = True
         async with aclosing(replicas.generate(routed.replica_request(max_tokens_per_message))) as chunks:
             async for chunk in chunks:
                 header = _header(routed, chunk, arrived) if is_first else b""
-                is_first, is_finished = False, chunk.HasField("result")
-                trailer = await self._finish(routed, session, chunk.result) if is_finished else b""
+                is_first, is_last = False, chunk.HasField("result")
+                trailer = await self._finish(routed, session, chunk.result) if is_last else b""
                 for piece in _framed(header, chunk.responses, trailer):
                     yield piece
-        if not is_finished:
-            raise Unavailable("the replica ended its answer early; nothing was stored")
 
     async def _load(
         self, request: GenerateRequest, *, touch: bool = False

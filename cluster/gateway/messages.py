@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import groupby
+from collections.abc import Mapping
 
 from cluster.capabilities import Capabilities
 from cluster.prompt import Prompt
@@ -46,16 +45,8 @@ def usage(prompt: Prompt, result: ReplicaResult) -> generation_pb2.Usage:
         output_tokens=result.output_tokens,
         thought_tokens=result.thought_tokens,
         cached_tokens=result.cached_tokens,
+        migrations=result.migrations,
     )
-
-
-def joined(parts: Iterable[content_pb2.Part]) -> Iterator[content_pb2.Part]:
-    """The parts of a streamed answer as those of a whole one: texts, and thoughts, that go on are one part each."""
-    for (kind, is_thought), group in groupby(parts, lambda part: (part.WhichOneof("data"), part.thought)):
-        if kind == "text":
-            yield content_pb2.Part(text="".join(part.text for part in group), thought=is_thought)
-        else:
-            yield from group
 
 
 def session_state(record: SessionRecord) -> generation_pb2.SessionState:

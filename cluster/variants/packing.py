@@ -10,7 +10,7 @@ from cluster.engines.base import EngineOutput
 from cluster.variants.parts import PartWriter
 from model.answer import Piece
 from model.runtime.output import TokenLogprob, TokenLogprobs
-from protos.gemmacluster.internal.v1.replica_pb2 import ReplicaChunk, ReplicaResult
+from protos.gemmacluster.internal.v1.replica_pb2 import ReplicaChunk, ReplicaProgress, ReplicaResult
 from protos.gemmacluster.v1 import generation_pb2
 from protos.gemmacluster.v1.generation_pb2 import FinishReason, StreamGenerateResponse
 
@@ -110,20 +110,26 @@ async def _pump(outputs: AsyncGenerator[EngineOutput, None], buffer: _Buffer) ->
 class ChunkPacker:
     """Turns outputs into public messages, numbers them, and sums up the answer at its end."""
 
-    def __init__(self, request_id: str, max_tokens_per_message: int) -> None:
-        """`max_tokens_per_message`: tokens in one public message, 0 for all that are ready."""
+    def __init__(self, request_id: str, max_tokens_per_message: int, progress: ReplicaProgress | None = None) -> None:
+        """`max_tokens_per_message`: tokens in one public message, 0 for all that are ready. Numbers go on behind the
+        `progress` of an answer that another replica began."""
+        before = progress or ReplicaProgress()
         self._max_tokens = max_tokens_per_message
         self._started = time.monotonic()
-        self._chunk_index = 0
+        self._chunk_index = before.next_chunk_index
         self._request_id = request_id
-        self._parts = PartWriter(request_id)
+        self._num_calls = before.function_calls
+        self._parts = PartWriter(request_id, self._num_calls)
         self._pieces: list[Piece] = []
-        self._output_tokens = 0
+        self._output_tokens = len(before.token_ids)
 
     def pack(self, outputs: list[EngineOutput]) -> ReplicaChunk:
         """All of `outputs` as one message to the gateway, with the result when the answer has ended."""
         is_first = self._chunk_index == 0
-        chunk = ReplicaChunk(responses=[self._response(group) for group in self._groups(outputs)])
+        chunk = ReplicaChunk(
+            responses=[self._response(group) for group in self._groups(outputs)],
+            token_ids=[token_id for output in outputs for token_id in output.token_ids],
+        )
         if is_first:
             chunk.elapsed_ms = (time.monotonic() - self._started) * 1000
             chunk.cached_tokens = outputs[0].cached_tokens
@@ -157,7 +163,7 @@ class ChunkPacker:
     def _result(self, last: EngineOutput) -> ReplicaResult:
         assert last.finish_reason is not None
         return ReplicaResult(
-            content=PartWriter(self._request_id).content(self._pieces),
+            content=PartWriter(self._request_id, self._num_calls).content(self._pieces),
             finish_reason=_FINISH_REASONS[last.finish_reason.value],
             output_tokens=self._output_tokens,
             cached_tokens=last.cached_tokens,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 
 from google.protobuf.struct_pb2 import Struct
 
@@ -14,9 +15,10 @@ from protos.gemmacluster.v1.content_pb2 import ROLE_MODEL, Content, Part
 class PartWriter:
     """Writes one answer, in one go or in several. The n-th call's id is the request's with n behind it."""
 
-    def __init__(self, request_id: str) -> None:
+    def __init__(self, request_id: str, num_calls: int = 0) -> None:
+        """`num_calls` of the answer are written already."""
         self._request_id = request_id
-        self._num_calls = 0
+        self._num_calls = num_calls
 
     def content(self, pieces: Sequence[Piece]) -> Content:
         """The next pieces, neighbours of a kind joined."""
@@ -34,3 +36,12 @@ class PartWriter:
         args = Struct()
         args.update(call.args)
         return content_pb2.FunctionCall(id=f"{self._request_id}-{self._num_calls}", name=call.name, args=args)
+
+
+def joined_parts(parts: Iterable[Part]) -> Iterator[Part]:
+    """The parts of a streamed answer as those of a whole one: texts, and thoughts, that go on are one part each."""
+    for (kind, is_thought), group in groupby(parts, lambda part: (part.WhichOneof("data"), part.thought)):
+        if kind == "text":
+            yield Part(text="".join(part.text for part in group), thought=is_thought)
+        else:
+            yield from group

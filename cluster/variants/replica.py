@@ -37,7 +37,7 @@ class EngineReplica:
         An error is the last chunk, so that its status and details reach the gateway whole.
         """
         request = ReplicaRequest.FromString(payload)
-        packer = ChunkPacker(request.request_id, request.max_tokens_per_message)
+        packer = ChunkPacker(request.request_id, request.max_tokens_per_message, request.progress)
         try:
             outputs = self._engine.generate(_engine_request(request))
             async with aclosing(ready_outputs(outputs, self._pacer)) as ready:
@@ -76,7 +76,8 @@ def error_chunk(error: ClusterError) -> bytes:
 
 def _engine_request(request: ReplicaRequest) -> EngineRequest:
     media = tuple(map(engine_medium, request.media))
-    return EngineRequest(request.request_id, list(request.prompt_token_ids), sampling_params(request.sampling), media)
+    sampling, answered = sampling_params(request.sampling), tuple(request.progress.token_ids)
+    return EngineRequest(request.request_id, list(request.prompt_token_ids), sampling, media, answered)
 
 
 def engine_medium(medium: ReplicaMedia) -> EngineMedium:

@@ -15,7 +15,7 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from cluster.config import VariantConfig
-from cluster.errors import Unavailable
+from cluster.errors import ReplicaLost, Unavailable
 from cluster.variants.replica import error_chunk
 from cluster.variants.shard import Shard
 from protos.gemmacluster.internal.v1.replica_pb2 import ReplicaLoadReport
@@ -55,6 +55,9 @@ class ShardGang:
 
         Prompts that begin alike should have the same affinity: a shard's cache serves only those it has seen.
         """
+        if self._lost.done():
+            yield error_chunk(Unavailable(self._lost.result()))
+            return
         rank = self._pick(affinity)
         self._in_flight[rank] += 1
         stream: Any = self._shards[rank].generate.options(num_returns="streaming").remote(payload)
@@ -65,7 +68,7 @@ class ShardGang:
             is_finished = True
         except (RayError, Unavailable) as error:
             logger.warning("a request ends with its shard: %s", error)
-            yield error_chunk(Unavailable("a shard of the replica that answered was lost; nothing was stored"))
+            yield error_chunk(ReplicaLost("a shard of the replica that answered was lost"))
         finally:
             self._in_flight[rank] -= 1
             if not is_finished:

@@ -13,9 +13,11 @@ class Answer:
         params = sequence.params
         self._request_id = sequence.request_id
         self._sequence = sequence
-        self._reader = AnswerReader(tokenizer, params.stop, sequence.tokens)
+        start = sequence.prompt_length
+        self._reader = AnswerReader(tokenizer, params.stop, sequence.tokens[:start])
+        self._reader.push(sequence.tokens[start:])  # whoever began the answer has shown what these let be shown
         self._eos_ids = frozenset() if params.ignore_eos else eos_ids | self._reader.end_ids
-        self._num_left = min(params.max_tokens, max_context - sequence.prompt_length)
+        self._num_left = min(params.max_tokens, max_context - start) - sequence.num_generated
 
     def accept(self, token_id: int) -> TokenOutput:
         """The output that one more token makes."""

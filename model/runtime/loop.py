@@ -99,14 +99,17 @@ class EngineLoop:
         on_output: OnOutput,
         media: PromptMedia | None = None,
         constraint: Constraint | None = None,
+        *,
+        answered: Iterable[int] = (),
     ) -> None:
         """Queues a request; its outputs go to `on_output`. `media` fill the placeholders of the prompt, `constraint` is
-        its response format, compiled.
+        its response format, compiled. With the token ids that were `answered` already, by a loop like this one, the
+        outputs are those that it would have gone on with.
 
         ValueError for an empty or too long prompt, unknown token ids or a request id in use; QueueFullError
         if `max_waiting` requests wait; RuntimeError after `stop`.
         """
-        sequence = Sequence(request_id, prompt_token_ids, params, media, constraint)
+        sequence = Sequence(request_id, prompt_token_ids, params, media, constraint, answered=answered)
         sequence.check(self._config.max_context, self._vocab_size)
         answer = Answer(sequence, self._tokenizer, self._eos_ids, self._config.max_context)
         with self._changed:

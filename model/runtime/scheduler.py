@@ -136,7 +136,7 @@ class Scheduler:
             return False
         sequence = self.waiting.popleft()
         if sequence.num_reused is None:
-            sequence.num_reused = sequence.num_cached
+            sequence.num_reused = min(sequence.num_cached, sequence.prompt_length)
         self.num_reused_tokens += sequence.num_cached
         self.running.append(sequence)
         return True

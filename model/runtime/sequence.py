@@ -25,13 +25,17 @@ class Sequence:
         params: SamplingParams,
         media: PromptMedia | None = None,
         constraint: Constraint | None = None,
+        *,
+        answered: Iterable[int] = (),
     ) -> None:
+        """`answered` begins the answer: its tokens count as if they had been drawn here."""
         self.request_id = request_id
         self.params = params
         self.media = media
         self.constraint = constraint
         self.tokens = list(prompt)
         self.prompt_length = len(self.tokens)
+        self.tokens += answered
         self.row = -1
         self.num_cached = 0
         self.num_slots = 0
@@ -42,10 +46,12 @@ class Sequence:
 
     def check(self, max_context: int, vocab_size: int) -> None:
         """ValueError for a prompt, or a parameter, that a runtime with these limits cannot take."""
-        if not self.tokens:
+        if not self.prompt_length:
             raise ValueError("the prompt is empty")
-        if len(self.tokens) >= max_context:
-            raise ValueError(f"the prompt's {len(self.tokens)} tokens leave no room in a context of {max_context}")
+        if self.prompt_length >= max_context:
+            raise ValueError(f"the prompt's {self.prompt_length} tokens leave no room in a context of {max_context}")
+        if self.num_generated >= min(self.params.max_tokens, max_context - self.prompt_length):
+            raise ValueError(f"the answer is complete with the {self.num_generated} tokens that it has already")
         if min(self.tokens) < 0 or max(self.tokens) >= vocab_size:
             raise ValueError(f"token ids must be in 0..{vocab_size - 1}")
         if any(token_id >= vocab_size for token_id in self.params.logit_bias):

@@ -21,13 +21,14 @@ class VllmAnswer:
     def __init__(self, request: EngineRequest, tokenizer: Tokenizer, eos_ids: frozenset[int], max_context: int) -> None:
         self._request = request
         self._tokenizer = tokenizer
-        self._sequence = Sequence(request.request_id, request.prompt_token_ids, request.sampling)
+        answered = request.answered_token_ids
+        self._sequence = Sequence(request.request_id, request.prompt_token_ids, request.sampling, answered=answered)
         self._answer = Answer(self._sequence, tokenizer, eos_ids, max_context)
         self.is_finished = False
 
     def outputs(self, output: Any) -> Iterator[EngineOutput]:
         """One for each new token of vLLM's RequestOutput, until the answer ends: it may end before vLLM knows."""
-        self._sequence.num_reused = output.num_cached_tokens or 0
+        self._sequence.num_reused = min(output.num_cached_tokens or 0, self._sequence.prompt_length)
         completion = output.outputs[0]
         for index, token_id in enumerate(completion.token_ids):
             accepted = self._answer.accept(token_id)

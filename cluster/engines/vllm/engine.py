@@ -14,6 +14,7 @@ from cluster.engines.constraints import GrammarSource
 from cluster.engines.token_outputs import stopped
 from cluster.engines.vllm.adapter import adapter_request
 from cluster.engines.vllm.answer import VllmAnswer
+from cluster.engines.vllm.continuation import remaining_sampling
 from cluster.engines.vllm.errors import translated
 from cluster.engines.vllm.limits import check_media
 from cluster.engines.vllm.load import LoadReport
@@ -134,8 +135,9 @@ class VllmEngine(Engine):
         """The queue of the request's outputs. Cancelled, it leaves nothing behind in vLLM."""
         check_media(request, self._config, self._model)
         grammar = await self._grammars.grammar(request)
-        prompt = vllm_prompt(request.prompt_token_ids, await self._media.placed(request))
-        params = vllm_sampling(request.sampling, eos_ids, grammar)
+        token_ids = [*request.prompt_token_ids, *request.answered_token_ids]
+        prompt = vllm_prompt(token_ids, await self._media.placed(request))
+        params = vllm_sampling(remaining_sampling(request), eos_ids, grammar)
         adapter = adapter_request(self._config.vllm.adapter)
         adding = asyncio.ensure_future(self._started().add_request(key, prompt, params, lora_request=adapter))
         try:

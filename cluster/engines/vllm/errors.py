@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cluster.errors import ClusterError, InvalidRequest, Unavailable
+from cluster.errors import ClusterError, InvalidRequest, ReplicaLost
 
 
 def translated(error: Exception) -> ClusterError:
@@ -13,7 +13,7 @@ def translated(error: Exception) -> ClusterError:
     if isinstance(error, ClusterError):
         return error
     if isinstance(error, EngineDeadError):
-        return Unavailable("a process of vLLM's engine has died; the replica will be replaced")
+        return ReplicaLost("a process of vLLM's engine has died; the replica will be replaced")
     if isinstance(error, VLLMClientError):
         return InvalidRequest.of("request", str(error))
     return ClusterError(f"the engine failed on this request: {error}")

@@ -144,18 +144,20 @@ class RoutingInfo(_message.Message):
     def __init__(self, variant: _Optional[str] = ..., reasons: _Optional[_Iterable[_Union[RoutingReason, _Mapping]]] = ..., queue_ms: _Optional[float] = ..., cached_tokens: _Optional[int] = ..., candidates: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Usage(_message.Message):
-    __slots__ = ("prompt_tokens", "prompt_tokens_by_modality", "output_tokens", "thought_tokens", "cached_tokens")
+    __slots__ = ("prompt_tokens", "prompt_tokens_by_modality", "output_tokens", "thought_tokens", "cached_tokens", "migrations")
     PROMPT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     PROMPT_TOKENS_BY_MODALITY_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     THOUGHT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     CACHED_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    MIGRATIONS_FIELD_NUMBER: _ClassVar[int]
     prompt_tokens: int
     prompt_tokens_by_modality: _containers.RepeatedCompositeFieldContainer[_content_pb2.ModalityTokens]
     output_tokens: int
     thought_tokens: int
     cached_tokens: int
-    def __init__(self, prompt_tokens: _Optional[int] = ..., prompt_tokens_by_modality: _Optional[_Iterable[_Union[_content_pb2.ModalityTokens, _Mapping]]] = ..., output_tokens: _Optional[int] = ..., thought_tokens: _Optional[int] = ..., cached_tokens: _Optional[int] = ...) -> None: ...
+    migrations: int
+    def __init__(self, prompt_tokens: _Optional[int] = ..., prompt_tokens_by_modality: _Optional[_Iterable[_Union[_content_pb2.ModalityTokens, _Mapping]]] = ..., output_tokens: _Optional[int] = ..., thought_tokens: _Optional[int] = ..., cached_tokens: _Optional[int] = ..., migrations: _Optional[int] = ...) -> None: ...
 
 class SessionState(_message.Message):
     __slots__ = ("session_id", "etag", "turns")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
 from cluster.engines.base import Engine, EngineLoad, EngineOutput, EngineRequest, FinishReason
-from cluster.errors import InvalidRequest, Overloaded, Unavailable
+from cluster.errors import InvalidRequest, Overloaded, ReplicaLost, Unavailable
 from model.runtime.sampling import SamplingParams
 from model.tokenizer import Tokenizer
 from tests.cluster.engines.conftest import CONTEXT_TOKENS, MakeEngine
@@ -134,6 +134,19 @@ async def test_a_stop_string_that_never_comes_changes_nothing(engine: Engine, as
     assert await _text(engine, ask(stop=(free[-2:] + "\0",))) == free
 
 
+@pytest.mark.parametrize("cut", [1, 2, 9, 15])
+async def test_an_answer_that_another_engine_began_goes_on_as_it_would_have(engine: Engine, ask: Ask, cut: int) -> None:
+    stop = (await _text(engine, ask(max_tokens=32)))[-4:]
+    request = ask(max_tokens=32, stop=(stop, "never said"))
+    whole = await _all(engine.generate(request))
+    answered = tuple(token_id for output in whole[:cut] for token_id in output.token_ids)
+    assert len(answered) == cut
+    rest = await _all(engine.generate(replace(request, answered_token_ids=answered)))
+    assert [(item.pieces, item.token_ids, item.finish_reason) for item in rest] == [
+        (item.pieces, item.token_ids, item.finish_reason) for item in whole[cut:]
+    ]
+
+
 async def test_load_counts_a_request_and_returns_to_zero(slow_engine: Engine, ask: Ask) -> None:
     engine = slow_engine
     assert engine.load().running == engine.load().waiting == 0
@@ -196,7 +209,7 @@ async def test_stopping_ends_every_request(make_engine: MakeEngine, ask: Ask) ->
     await engine.stop()
     async with asyncio.timeout(5):
         results = await asyncio.gather(*readers, return_exceptions=True)
-    assert [type(result) for result in results] == [Unavailable, Unavailable]
+    assert [type(result) for result in results] == [ReplicaLost, ReplicaLost]
 
 
 async def test_a_stopped_engine_takes_no_requests_and_may_be_stopped_again(engine: Engine, ask: Ask) -> None:

@@ -9,6 +9,7 @@ from google.rpc import status_pb2
 
 from cluster.config import VariantConfig
 from cluster.errors import ClusterError, error_from_status
+from cluster.migration import migrating
 from cluster.loads import LoadMonitor, ReplicaCount
 from cluster.variants.dense import DenseVariant
 from protos.gemmacluster.internal.v1.replica_pb2 import ReplicaChunk, ReplicaLoadReport, ReplicaRequest
@@ -39,18 +40,24 @@ class LocalReplicas:
         return cls(variant, engine)
 
     async def generate(self, request: ReplicaRequest) -> AsyncGenerator[ReplicaChunk, None]:
-        """Bytes both ways, and errors as statuses, as between processes."""
+        """As the real one does; whoever is asked to go on with an answer is the same replica again."""
         self.in_flight += 1
         try:
-            async with aclosing(self._payloads(request.SerializeToString())) as payloads:
-                async for payload in payloads:
-                    chunk = ReplicaChunk.FromString(payload)
-                    if chunk.error_status:
-                        status = status_pb2.Status.FromString(chunk.error_status)
-                        raise error_from_status(status) or ClusterError(status.message)
+            async with aclosing(migrating(self._attempt, request)) as chunks:
+                async for chunk in chunks:
                     yield chunk
         finally:
             self.in_flight -= 1
+
+    async def _attempt(self, request: ReplicaRequest) -> AsyncGenerator[ReplicaChunk, None]:
+        """Bytes both ways, and errors as statuses, as between processes."""
+        async with aclosing(self._payloads(request.SerializeToString())) as payloads:
+            async for payload in payloads:
+                chunk = ReplicaChunk.FromString(payload)
+                if chunk.error_status:
+                    status = status_pb2.Status.FromString(chunk.error_status)
+                    raise error_from_status(status) or ClusterError(status.message)
+                yield chunk
 
     async def _payloads(self, request: bytes) -> AsyncGenerator[bytes, None]:
         """What would cross to the gateway's process; our own errors must do so as bytes."""

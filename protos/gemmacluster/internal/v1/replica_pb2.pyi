@@ -10,18 +10,30 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ReplicaRequest(_message.Message):
-    __slots__ = ("request_id", "prompt_token_ids", "sampling", "max_tokens_per_message", "media")
+    __slots__ = ("request_id", "prompt_token_ids", "sampling", "max_tokens_per_message", "media", "progress")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     PROMPT_TOKEN_IDS_FIELD_NUMBER: _ClassVar[int]
     SAMPLING_FIELD_NUMBER: _ClassVar[int]
     MAX_TOKENS_PER_MESSAGE_FIELD_NUMBER: _ClassVar[int]
     MEDIA_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     prompt_token_ids: _containers.RepeatedScalarFieldContainer[int]
     sampling: ReplicaSampling
     max_tokens_per_message: int
     media: _containers.RepeatedCompositeFieldContainer[ReplicaMedia]
-    def __init__(self, request_id: _Optional[str] = ..., prompt_token_ids: _Optional[_Iterable[int]] = ..., sampling: _Optional[_Union[ReplicaSampling, _Mapping]] = ..., max_tokens_per_message: _Optional[int] = ..., media: _Optional[_Iterable[_Union[ReplicaMedia, _Mapping]]] = ...) -> None: ...
+    progress: ReplicaProgress
+    def __init__(self, request_id: _Optional[str] = ..., prompt_token_ids: _Optional[_Iterable[int]] = ..., sampling: _Optional[_Union[ReplicaSampling, _Mapping]] = ..., max_tokens_per_message: _Optional[int] = ..., media: _Optional[_Iterable[_Union[ReplicaMedia, _Mapping]]] = ..., progress: _Optional[_Union[ReplicaProgress, _Mapping]] = ...) -> None: ...
+
+class ReplicaProgress(_message.Message):
+    __slots__ = ("token_ids", "next_chunk_index", "function_calls")
+    TOKEN_IDS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_CHUNK_INDEX_FIELD_NUMBER: _ClassVar[int]
+    FUNCTION_CALLS_FIELD_NUMBER: _ClassVar[int]
+    token_ids: _containers.RepeatedScalarFieldContainer[int]
+    next_chunk_index: int
+    function_calls: int
+    def __init__(self, token_ids: _Optional[_Iterable[int]] = ..., next_chunk_index: _Optional[int] = ..., function_calls: _Optional[int] = ...) -> None: ...
 
 class ReplicaSampling(_message.Message):
     __slots__ = ("max_tokens", "temperature", "top_k", "top_p", "seed", "stop", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty", "logit_bias", "logprobs", "response_format")
@@ -75,34 +87,38 @@ class ReplicaMedia(_message.Message):
     def __init__(self, mime_type: _Optional[str] = ..., data: _Optional[bytes] = ..., token_offset: _Optional[int] = ..., token_count: _Optional[int] = ..., max_soft_tokens: _Optional[int] = ...) -> None: ...
 
 class ReplicaChunk(_message.Message):
-    __slots__ = ("responses", "result", "error_status", "elapsed_ms", "cached_tokens")
+    __slots__ = ("responses", "result", "error_status", "elapsed_ms", "cached_tokens", "token_ids")
     RESPONSES_FIELD_NUMBER: _ClassVar[int]
     RESULT_FIELD_NUMBER: _ClassVar[int]
     ERROR_STATUS_FIELD_NUMBER: _ClassVar[int]
     ELAPSED_MS_FIELD_NUMBER: _ClassVar[int]
     CACHED_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_IDS_FIELD_NUMBER: _ClassVar[int]
     responses: _containers.RepeatedScalarFieldContainer[bytes]
     result: ReplicaResult
     error_status: bytes
     elapsed_ms: float
     cached_tokens: int
-    def __init__(self, responses: _Optional[_Iterable[bytes]] = ..., result: _Optional[_Union[ReplicaResult, _Mapping]] = ..., error_status: _Optional[bytes] = ..., elapsed_ms: _Optional[float] = ..., cached_tokens: _Optional[int] = ...) -> None: ...
+    token_ids: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, responses: _Optional[_Iterable[bytes]] = ..., result: _Optional[_Union[ReplicaResult, _Mapping]] = ..., error_status: _Optional[bytes] = ..., elapsed_ms: _Optional[float] = ..., cached_tokens: _Optional[int] = ..., token_ids: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class ReplicaResult(_message.Message):
-    __slots__ = ("content", "finish_reason", "output_tokens", "cached_tokens", "next_chunk_index", "thought_tokens")
+    __slots__ = ("content", "finish_reason", "output_tokens", "cached_tokens", "next_chunk_index", "thought_tokens", "migrations")
     CONTENT_FIELD_NUMBER: _ClassVar[int]
     FINISH_REASON_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     CACHED_TOKENS_FIELD_NUMBER: _ClassVar[int]
     NEXT_CHUNK_INDEX_FIELD_NUMBER: _ClassVar[int]
     THOUGHT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    MIGRATIONS_FIELD_NUMBER: _ClassVar[int]
     content: _content_pb2.Content
     finish_reason: _generation_pb2.FinishReason
     output_tokens: int
     cached_tokens: int
     next_chunk_index: int
     thought_tokens: int
-    def __init__(self, content: _Optional[_Union[_content_pb2.Content, _Mapping]] = ..., finish_reason: _Optional[_Union[_generation_pb2.FinishReason, str]] = ..., output_tokens: _Optional[int] = ..., cached_tokens: _Optional[int] = ..., next_chunk_index: _Optional[int] = ..., thought_tokens: _Optional[int] = ...) -> None: ...
+    migrations: int
+    def __init__(self, content: _Optional[_Union[_content_pb2.Content, _Mapping]] = ..., finish_reason: _Optional[_Union[_generation_pb2.FinishReason, str]] = ..., output_tokens: _Optional[int] = ..., cached_tokens: _Optional[int] = ..., next_chunk_index: _Optional[int] = ..., thought_tokens: _Optional[int] = ..., migrations: _Optional[int] = ...) -> None: ...
 
 class ReplicaLoadReport(_message.Message):
     __slots__ = ("running", "waiting", "kv_tokens", "kv_capacity_tokens", "replica_id", "ranks", "expert_bytes")
