@@ -1,4 +1,4 @@
-"""Laws of migration, over the real replica and engine: what a caller gets does not tell where an answer was computed."""
+"""Laws of migration, over the real replica: what a caller gets does not tell where an answer was computed."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from contextlib import aclosing
 import pytest
 
 from cluster import migration
+from cluster.engines.echo import EchoEngine
 from cluster.errors import ClusterError, InvalidRequest, NotSupported, Overloaded, ReplicaLost, Unavailable
 from cluster.migration import MAX_MIGRATIONS, Chunks, migrating
 from cluster.variants.packing import Pacer
 from cluster.variants.replica import EngineReplica
-from cluster.engines.echo import EchoEngine
 from model.tiny import ensure_tiny
 from model.tokenizer import Tokenizer
 from protos.gemmacluster.internal.v1.replica_pb2 import ReplicaChunk, ReplicaRequest, ReplicaResult, ReplicaSampling

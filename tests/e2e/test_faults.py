@@ -1,15 +1,17 @@
-"""Processes that are killed: callers get UNAVAILABLE, no slot leaks, and Serve brings everything back."""
+"""Processes that are killed: answers go on elsewhere, no slot leaks, and Serve brings everything back."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
+from typing import Any
 
 import grpc
 import pytest
 
-from cluster.client import Client
-from cluster.errors import Unavailable
+from cluster.client import Client, Piece
 from protos.gemmacluster.v1.admin_pb2 import GetLoadsRequest
 from protos.gemmacluster.v1.admin_pb2_grpc import AdminServiceStub
 from tests.e2e.up_process import UpProcess, eventually, kill_replica
@@ -19,7 +21,8 @@ CONFIG = """
 family: tiny
 gateway: {{port: {port}}}
 variants:
-  e2b: {{engine: echo, echo_delay_ms: 100}}
+  e2b: {{engine: echo, echo_delay_ms: 20, replicas: {{min: 2, max: 2}}}}
+  native: {{checkpoint: "tiny:e2b", cost: 9, max_context_tokens: 1024, replicas: {{min: 2, max: 2}}}}
 """
 LONG = "count " * 400
 
@@ -46,18 +49,56 @@ def _answers(address: str) -> bool:
 def _is_free(address: str) -> bool:
     with grpc.insecure_channel(address) as channel:
         loads = AdminServiceStub(channel).GetLoads(GetLoadsRequest(), timeout=5).loads
-    return [load.running_requests for load in loads] == [0]
+    return len(loads) == 4 and not any(load.running_requests for load in loads)
 
 
-def test_a_killed_replica_is_unavailable_to_its_stream_and_comes_back(address: str) -> None:
-    with Client(address, timeout_s=30) as client:
-        stream = client.stream(LONG, max_output_tokens=300)
-        next(stream)
-        kill_replica("e2b", address)
-        with pytest.raises(Unavailable) as caught:
-            list(stream)
-        assert caught.value.retry_after_s > 0
-    eventually(lambda: _answers(address))
+def _kill_under(address: str, variant: str, asked: list[dict[str, Any]]) -> list[list[Piece]]:
+    """The streams of all requests, one of the variant's replicas killed once all of them have begun."""
+    have_begun, is_killed = Barrier(len(asked) + 1), Barrier(len(asked) + 1)
+
+    def read(options: dict[str, Any]) -> list[Piece]:
+        with Client(address, timeout_s=60) as client:
+            stream = client.stream(LONG, model=variant, **options)
+            first = next(stream)
+            have_begun.wait(60)
+            is_killed.wait(60)
+            return [first, *stream]
+
+    with ThreadPoolExecutor(len(asked)) as pool:
+        reading = [pool.submit(read, options) for options in asked]
+        have_begun.wait(60)
+        kill_replica(variant, address)
+        is_killed.wait(60)
+        return [item.result() for item in reading]
+
+
+JSON = {"json_object": {}}
+ASKED: dict[str, list[dict[str, Any]]] = {
+    "e2b": [{"max_output_tokens": 150, "stop_sequences": stop} for stop in ([], ["count \0"], []) for _ in range(2)],
+    "native": [
+        *({"max_output_tokens": 400, "temperature": 0.0} for _ in range(3)),
+        *({"max_output_tokens": 400, "seed": seed, "presence_penalty": 0.5, "logprobs": 1} for seed in range(3)),
+        *({"max_output_tokens": 400, "seed": seed, "response_format": JSON} for seed in range(2)),
+    ],
+}
+
+
+@pytest.mark.parametrize("variant", ASKED)
+def test_streams_of_a_killed_replica_go_on_as_if_nothing_had_been(address: str, variant: str) -> None:
+    asked = ASKED[variant]
+    with Client(address, timeout_s=60) as client:
+        expected = [client.generate(LONG, model=variant, **options) for options in asked]
+    streams = _kill_under(address, variant, asked)
+    for stream, whole in zip(streams, expected, strict=True):
+        assert "".join(piece.text for piece in stream) == "".join(part.text for part in whole.content.parts)
+        assert [piece.response.chunk_index for piece in stream] == list(range(len(stream)))
+        assert stream[-1].response.finish_reason == whole.finish_reason
+        assert stream[-1].response.usage.output_tokens == whole.usage.output_tokens
+        logged = [report.chosen.token_id for piece in stream for report in piece.response.logprobs]
+        assert logged == [report.chosen.token_id for report in whole.logprobs]
+    migrations = [stream[-1].response.usage.migrations for stream in streams]
+    assert set(migrations) == {0, 1}, "both replicas had streams, and one of them was killed"
+    eventually(lambda: _is_free(address))
 
 
 def test_a_killed_gateway_frees_the_slots_and_comes_back(address: str) -> None:

@@ -9,8 +9,8 @@ from google.rpc import status_pb2
 
 from cluster.config import VariantConfig
 from cluster.errors import ClusterError, error_from_status
-from cluster.migration import migrating
 from cluster.loads import LoadMonitor, ReplicaCount
+from cluster.migration import migrating
 from cluster.variants.dense import DenseVariant
 from protos.gemmacluster.internal.v1.replica_pb2 import ReplicaChunk, ReplicaLoadReport, ReplicaRequest
 from tests.cluster.gateway.hooked_engine import HookedEngine
