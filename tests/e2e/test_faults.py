@@ -22,7 +22,7 @@ family: tiny
 gateway: {{port: {port}}}
 variants:
   e2b: {{engine: echo, echo_delay_ms: 20, replicas: {{min: 2, max: 2}}}}
-  native: {{checkpoint: "tiny:e2b", cost: 9, max_context_tokens: 1024, replicas: {{min: 2, max: 2}}}}
+  native: {{checkpoint: "tiny:e2b", cost: 9, max_context_tokens: 2048, replicas: {{min: 2, max: 2}}}}
 """
 LONG = "count " * 400
 
@@ -76,9 +76,9 @@ JSON = {"json_object": {}}
 ASKED: dict[str, list[dict[str, Any]]] = {
     "e2b": [{"max_output_tokens": 150, "stop_sequences": stop} for stop in ([], ["count \0"], []) for _ in range(2)],
     "native": [
-        *({"max_output_tokens": 400, "temperature": 0.0} for _ in range(3)),
-        *({"max_output_tokens": 400, "seed": seed, "presence_penalty": 0.5, "logprobs": 1} for seed in range(3)),
-        *({"max_output_tokens": 400, "seed": seed, "response_format": JSON} for seed in range(2)),
+        *({"max_output_tokens": 250, "temperature": 0.0} for _ in range(3)),
+        *({"max_output_tokens": 250, "seed": seed, "presence_penalty": 0.5, "logprobs": 1} for seed in range(3)),
+        *({"max_output_tokens": 250, "seed": seed, "response_format": JSON} for seed in range(2)),
     ],
 }
 
