@@ -19,6 +19,7 @@ from cluster.errors import (
     NotSupported,
     NoVariant,
     Overloaded,
+    ReplicaLost,
     SessionConflict,
     Unavailable,
     error_from_status,
@@ -34,6 +35,7 @@ ERRORS = [
     SessionConflict("lost", **RESOURCE),
     Overloaded("full", retry_after_s=2.5),
     Unavailable("away", retry_after_s=0.001),
+    ReplicaLost("killed"),
     NotSupported("later"),
 ]
 
@@ -49,7 +51,7 @@ def test_the_samples_here_are_the_whole_tree() -> None:
 
 
 def test_the_docstring_draws_the_tree_as_it_is() -> None:
-    drawn = dict(re.findall(r"^[├└─ ]*(\w+) {2,}([A-Z_]+)\b", cluster.errors.__doc__ or "", re.MULTILINE))
+    drawn = dict(re.findall(r"^[│├└─ ]*(\w+) {2,}([A-Z_]+)\b", cluster.errors.__doc__ or "", re.MULTILINE))
     assert drawn == {kind.__name__: kind.code.name for kind in _kinds(ClusterError)}
 
 
