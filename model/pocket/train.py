@@ -19,7 +19,8 @@ _CLIPS = 6_000
 _ENCODERS_FIRST = Portions(rows=20, pictures=12, sounds=16, has_text=False)
 _TOGETHER = Portions(rows=16, pictures=8, sounds=8)
 _DESCRIPTION = """\
-Train a pocket checkpoint from scratch on the CPU. The same seed and number of threads give the same weights. A run that was stopped goes on from where it was when the same command is given again.
+Train a pocket checkpoint from scratch on the CPU. The same seed and number of threads give the same weights.
+A run that was stopped goes on from where it was when the same command is given again.
 The variants that hear need espeak-ng, which speaks what they learn from (Debian: apt install espeak-ng)."""
 _EXAMPLES = """\
 examples:
