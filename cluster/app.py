@@ -12,12 +12,14 @@ from ray.serve import Application
 
 from cluster.config import ClusterConfig, ConfigError, VariantConfig, load_config, parse_config
 from cluster.engines.vllm.parallelism import placement_bundles
-from cluster.gateway.deployment import DRAIN_GRACE_S, Gateway
+from cluster.gateway.deployment import Gateway
 from cluster.variants.dense import DenseVariant
 from cluster.variants.expert_parallel import ExpertParallelVariant, placement
 
 APP_NAME = "gemma-cluster"
 GATEWAY_NAME = "gateway"
+# How often Serve looks whether a process that leaves has requests, and what it has left to close once it has none.
+_LEAVE_POLL_S, _LAST_WORDS_S = 0.2, 5.0
 
 
 def build_app(args: dict[str, Any]) -> Application:
@@ -40,7 +42,7 @@ def build(config: ClusterConfig, app_name: str) -> Application:
         num_replicas=config.gateway.replicas,
         max_replicas_per_node=1,
         max_ongoing_requests=config.gateway.max_concurrent_requests,
-        graceful_shutdown_timeout_s=DRAIN_GRACE_S + 5,
+        **_leave(config.gateway.drain_notice_s + config.gateway.drain_grace_s),
         ray_actor_options=_actor_options(config, config.gateway.num_cpus, num_gpus=0),
     )
     return deployment(Gateway).bind(config.model_dump(), config.redis_url, app_name, variants)
@@ -53,6 +55,7 @@ def _variant(config: ClusterConfig, name: str) -> Application:
         name=name,
         max_ongoing_requests=variant.max_batch_size + variant.max_queued_requests,
         max_queued_requests=variant.max_queued_requests,
+        **_leave(variant.replicas.drain_grace_s),
         **_resources(config, variant),
         **_scaling(variant),
     )
@@ -86,6 +89,11 @@ def _scaling(variant: VariantConfig) -> dict[str, Any]:
         "target_ongoing_requests": replicas.target_ongoing_requests,
     }
     return {"autoscaling_config": autoscaling}
+
+
+def _leave(longest_s: float) -> dict[str, Any]:
+    """Serve waits until what runs has ended, or so long, then kills the process."""
+    return {"graceful_shutdown_timeout_s": longest_s + _LAST_WORDS_S, "graceful_shutdown_wait_loop_s": _LEAVE_POLL_S}
 
 
 def _actor_options(config: ClusterConfig, num_cpus: float, num_gpus: float) -> dict[str, Any]:

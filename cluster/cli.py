@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 import grpc
 import typer
@@ -33,6 +33,7 @@ Keep talking:       gemma-cluster ask "And at night?" --session demo
 """,
 )
 
+LogFormat = Literal["json", "text", "off"]
 Text = Annotated[str, typer.Argument(help="What to ask; - reads standard input.")]
 Address = Annotated[str, typer.Option(envvar="GEMMA_CLUSTER_ADDRESS", help="host:port of a gateway.")]
 ModelName = Annotated[str, typer.Option(help="auto, or a variant: e2b, e4b, 26b-a4b, 31b.")]
@@ -50,13 +51,16 @@ def up(
     ] = None,
     address: Annotated[str | None, typer.Option(help="Ray cluster to deploy onto. Default: start one here.")] = None,
     port: Annotated[int | None, typer.Option(help="gRPC port. Default: the configuration's, else 50051.")] = None,
+    log_format: Annotated[
+        LogFormat | None, typer.Option(help="Access log, a line a call. Default: the configuration's, else json.")
+    ] = None,
 ) -> None:
     """Runs the whole system until Ctrl-C: Ray, Redis, gateway, all variants."""
     try:
         from cluster.up import run
     except ModuleNotFoundError as error:
         _fail(f"{error.name} is not installed; running a cluster needs: pip install 'gemma-cluster[server]'")
-    sys.exit(run(config, address, port))
+    sys.exit(run(config, address, port, log_format))
 
 
 @app.command()

@@ -7,6 +7,7 @@ with Client("127.0.0.1:50051") as client:
 
 from __future__ import annotations
 
+import json
 import mimetypes
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -31,6 +32,7 @@ from protos.gemmacluster.v1 import (
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 _MAX_MESSAGE_BYTES = 2**31 - 1
+_RETRY_BUFFER_BYTES = 64 * 1024 * 1024
 _PREFERENCES = {
     "fast": generation_pb2.ROUTING_PREFERENCE_FAST,
     "balanced": generation_pb2.ROUTING_PREFERENCE_BALANCED,
@@ -74,13 +76,19 @@ class Client:
     """Talks to one gateway. Safe to share between threads. Raises the errors of `cluster.errors`, or grpc.RpcError
     for what never reached the gateway."""
 
-    def __init__(self, address: str = DEFAULT_ADDRESS, *, timeout_s: float | None = None) -> None:
-        """`timeout_s` is the deadline of each call, None for none."""
+    def __init__(self, address: str = DEFAULT_ADDRESS, *, timeout_s: float | None = None, retries: int = 0) -> None:
+        """`timeout_s` is the deadline of each call, None for none.
+
+        A call that fails before its first message because its gateway leaves, or a part of the cluster is away, is
+        made again up to `retries` times, at most 4. Those up to 64 MiB are.
+        """
         self._timeout_s = timeout_s
-        options = [
+        options: list[tuple[str, int | str]] = [
             ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
             ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
         ]
+        if retries:
+            options += _retry_options(retries)
         self._channel = grpc.insecure_channel(address, options=options)
         self._generation = generation_pb2_grpc.GenerationServiceStub(self._channel)
         self._sessions = session_pb2_grpc.SessionServiceStub(self._channel)
@@ -231,6 +239,19 @@ def media_part(path: str | Path) -> content_pb2.Part:
     mime_type = known or mimetypes.guess_type(str(path))[0] or "application/octet-stream"
     blob = content_pb2.Blob(mime_type=mime_type, data=Path(path).read_bytes())
     return content_pb2.Part(inline_data=blob)
+
+
+def _retry_options(retries: int) -> list[tuple[str, int | str]]:
+    """gRPC's own retries. A gateway that leaves ends calls that cross its GOAWAY with CANCELLED, or UNAVAILABLE."""
+    policy = {
+        "maxAttempts": retries + 1,
+        "initialBackoff": "0.05s",
+        "maxBackoff": "1s",
+        "backoffMultiplier": 2,
+        "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
+    }
+    config = {"methodConfig": [{"name": [{}], "retryPolicy": policy}]}
+    return [("grpc.service_config", json.dumps(config)), ("grpc.per_rpc_retry_buffer_size", _RETRY_BUFFER_BYTES)]
 
 
 @contextmanager

@@ -43,6 +43,12 @@ class GatewayConfig(_Section):
     replicas: int = Field(1, ge=1, description="Gateways, at most one a node.")
     max_message_mb: int = Field(64, ge=1, le=2047, description="Largest message in either direction, MiB.")
     max_concurrent_requests: int = Field(1024, ge=1, description="Requests in flight; more are refused.")
+    drain_notice_s: float = Field(
+        3, ge=0, description="Seconds in which a gateway that leaves says NOT_SERVING and still takes calls."
+    )
+    drain_grace_s: float = Field(
+        30, ge=0, description="Seconds that its running calls then have; those that last longer end UNAVAILABLE."
+    )
     num_cpus: float = Field(0.1, ge=0, description="CPUs that Ray reserves for a gateway.")
     reflection: bool = Field(True, description="Serve gRPC reflection.")
     metrics_port: int | None = Field(
@@ -67,6 +73,9 @@ class ReplicasConfig(_Section):
     min: int = Field(1, ge=0, description="Least replicas.")
     max: int = Field(1, ge=1, description="Most replicas.")
     target_ongoing_requests: float = Field(8, gt=0, description="Requests a replica should have in flight.")
+    drain_grace_s: float = Field(
+        30, ge=0, description="Seconds that answers of a replica that leaves have; longer ones go on on another."
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> ReplicasConfig:
@@ -203,7 +212,7 @@ class VariantConfig(_Section):
 class LogsConfig(_Section):
     """The access log: a line for each call, without what it says."""
 
-    format: Literal["json", "plain", "off"] = Field("json", description="Of a line; off writes none.")
+    format: Literal["json", "text", "off"] = Field("json", description="Of a line; off writes none.")
     file: str | None = Field(
         None, description="File on each gateway's node. Default: the gateway's output, in Ray's logs."
     )

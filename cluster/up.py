@@ -42,12 +42,12 @@ class UpError(RuntimeError):
     """The cluster cannot start; the message says why and what to do."""
 
 
-def run(config_path: Path | None, ray_address: str | None, port: int | None) -> int:
+def run(config_path: Path | None, ray_address: str | None, port: int | None, log_format: str | None = None) -> int:
     """Runs until SIGINT or SIGTERM, then stops all it started. Returns the process's exit code."""
     # Progress is ours to show; Serve's own would drown it.
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     try:
-        config = _with_port(load_config(config_path), port)
+        config = _with_overrides(load_config(config_path), port, log_format)
         with ExitStack() as stack:
             try:
                 _serve(config, ray_address, stack)
@@ -63,6 +63,7 @@ def run(config_path: Path | None, ray_address: str | None, port: int | None) -> 
 def _serve(config: ClusterConfig, ray_address: str | None, stack: ExitStack) -> NoReturn:
     started = time.monotonic()
     if ray_address is None:
+        config = _without_notice(config)
         _check_port(config)
         for name in config.variants:
             check_checkpoint(config.checkpoint_of(name))
@@ -80,10 +81,20 @@ def _serve(config: ClusterConfig, ray_address: str | None, stack: ExitStack) -> 
     _watch()
 
 
-def _with_port(config: ClusterConfig, port: int | None) -> ClusterConfig:
-    if port is None:
+def _with_overrides(config: ClusterConfig, port: int | None, log_format: str | None) -> ClusterConfig:
+    """What the command line says goes before what the file says."""
+    if port is not None:
+        config = config.model_copy(update={"gateway": config.gateway.model_copy(update={"port": port})})
+    if log_format is not None:
+        config = config.model_copy(update={"logs": config.logs.model_copy(update={"format": log_format})})
+    return config
+
+
+def _without_notice(config: ClusterConfig) -> ClusterConfig:
+    """Nobody takes the gateway's place when all that we started here ends."""
+    if "drain_notice_s" in config.gateway.model_fields_set:
         return config
-    return config.model_copy(update={"gateway": config.gateway.model_copy(update={"port": port})})
+    return config.model_copy(update={"gateway": config.gateway.model_copy(update={"drain_notice_s": 0})})
 
 
 def _check_fit(config: ClusterConfig, nodes: list[Node], *, may_grow: bool = False) -> None:

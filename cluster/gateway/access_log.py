@@ -1,4 +1,4 @@
-"""The access log: a line for each call that has ended, as JSON or plain text, without anything that a call says."""
+"""The access log: a line for each call that has ended, as JSON or text, without anything that a call says."""
 
 from __future__ import annotations
 

@@ -5,11 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from cluster.errors import NotFound
+from cluster.errors import InvalidRequest, NotFound
+from cluster.gateway.drain import Drain
+from cluster.gateway.edge import Edge
 from cluster.gateway.handlers import Context
 from cluster.replicas import Replicas
 from protos.gemmacluster.internal.v1.replica_pb2 import ReplicaLoadReport
-from protos.gemmacluster.v1.admin_pb2 import GetLoadsRequest, GetLoadsResponse, ReplicaLoad
+from protos.gemmacluster.v1.admin_pb2 import (
+    DrainRequest,
+    DrainResponse,
+    GetLoadsRequest,
+    GetLoadsResponse,
+    ReplicaLoad,
+)
 
 _TIMEOUT_S = 5.0
 
@@ -17,8 +25,18 @@ _TIMEOUT_S = 5.0
 class AdminServicer:
     """Answers AdminService. Method names are those of the proto."""
 
-    def __init__(self, replicas: Mapping[str, Replicas]) -> None:
+    def __init__(self, replicas: Mapping[str, Replicas], drain: Drain, edge: Edge) -> None:
         self._replicas = replicas
+        self._drain = drain
+        self._edge = edge
+
+    async def Drain(self, request: DrainRequest, context: Context) -> DrainResponse:
+        """Drains this gateway, and answers when the other calls have ended. Goes on if the caller leaves."""
+        grace_s = request.timeout.ToNanoseconds() / 1e9 if request.HasField("timeout") else None
+        if grace_s is not None and grace_s < 0:
+            raise InvalidRequest.of("timeout", f"must not be negative, and is {grace_s:g} s")
+        self._edge.stand_aside()
+        return DrainResponse(running_requests=await self._drain.run(grace_s))
 
     async def GetLoads(self, request: GetLoadsRequest, context: Context) -> GetLoadsResponse:
         """Asks every replica of the variant, or of all."""

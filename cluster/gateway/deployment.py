@@ -14,6 +14,7 @@ from cluster.codec import Codec
 from cluster.config import ClusterConfig, parse_config
 from cluster.gateway.access_log import open_access_log
 from cluster.gateway.admin import AdminServicer
+from cluster.gateway.drain import Drain
 from cluster.gateway.edge import Edge
 from cluster.gateway.generation import GenerationServicer
 from cluster.gateway.models import ModelServicer
@@ -24,8 +25,8 @@ from cluster.prompt import PromptBuilder
 from cluster.replicas import Replicas
 from cluster.router import RoutedVariant, Router
 from cluster.sessions.store import SessionStore
+from cluster.sigterm import drain_on_sigterm
 
-DRAIN_GRACE_S = 15.0
 _HEALTH_PERIOD_S = 0.2
 
 
@@ -45,12 +46,15 @@ class Gateway:
         capabilities = {name: variant.capabilities for name, variant in variants.items()}
         router = Router(variants, self._config.routing, self._loads)
         codec = Codec(frozenset(variants))
-        self._server = GrpcServer(self._config.gateway, Edge(self._config.gateway.max_concurrent_requests))
+        edge = Edge(self._config.gateway.max_concurrent_requests)
+        self._server = GrpcServer(self._config.gateway, edge)
+        self._drain = Drain(self._server, self._config.gateway)
+        drain_on_sigterm(self._drain.run)
         await self._server.start(
             {
                 GENERATION: GenerationServicer(codec, self._sessions, router, replicas),
                 SESSIONS: SessionServicer(self._sessions, frozenset(variants)),
-                ADMIN: AdminServicer(replicas),
+                ADMIN: AdminServicer(replicas, self._drain, edge),
                 MODELS: ModelServicer(capabilities, self._config.variants, self._loads),
             }
         )
@@ -82,9 +86,9 @@ class Gateway:
     async def __del__(self) -> None:
         """Called by Serve when the gateway is retired."""
         if hasattr(self, "_tasks"):
+            await self._drain.stop()
             for task in self._tasks:
                 task.cancel()
-            await self._server.stop(DRAIN_GRACE_S)
             await self._sessions.close()
 
 

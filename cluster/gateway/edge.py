@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -21,25 +22,39 @@ class Edge:
 
     def __init__(self, max_concurrent_requests: int) -> None:
         self._limit = max_concurrent_requests
-        self._in_flight = 0
-        self._is_draining = False
+        self._running: set[asyncio.Task[Any]] = set()
+        self._cut_off: set[asyncio.Task[Any]] = set()
 
     @property
     def in_flight(self) -> int:
         """Requests being answered now."""
-        return self._in_flight
+        return len(self._running)
 
-    def drain(self) -> None:
-        """Refuses new requests from now on."""
-        self._is_draining = True
+    def stand_aside(self) -> None:
+        """The RPC of this task waits for the others: it is no longer one of those in flight."""
+        self._running.discard(_this_task())
+
+    def cut_off(self) -> int:
+        """Ends the requests in flight with UNAVAILABLE. Returns how many there are."""
+        self._cut_off |= self._running
+        for task in self._running:
+            task.cancel()
+        return len(self._running)
 
     @asynccontextmanager
     async def guard(self, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncGenerator[None, None]:
         """Around one RPC. An error inside aborts the RPC with its status; nobody sees a traceback."""
-        self._in_flight += 1
+        task = _this_task()
+        self._running.add(task)
         try:
             self._admit()
             yield
+        except asyncio.CancelledError:
+            if task not in self._cut_off:
+                raise  # by the caller, or its deadline
+            task.uncancel()
+            why = "this gateway shuts down, and the answer took longer than what is left to it"
+            await _abort(context, Unavailable(why))
         except ClusterError as error:
             await _abort(context, error)
         except (grpc.aio.AbortError, GeneratorExit):
@@ -48,13 +63,18 @@ class Edge:
             logger.exception("unexpected error")
             await _abort(context, ClusterError("internal error; the gateway's log has the details"))
         finally:
-            self._in_flight -= 1
+            self._running.discard(task)
+            self._cut_off.discard(task)
 
     def _admit(self) -> None:
-        if self._is_draining:
-            raise Unavailable("this gateway is shutting down; retry reaches another")
-        if self._in_flight > self._limit:
+        if self.in_flight > self._limit:
             raise Overloaded(f"this gateway answers {self._limit} requests already")
+
+
+def _this_task() -> asyncio.Task[Any]:
+    task = asyncio.current_task()
+    assert task is not None
+    return task
 
 
 async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: ClusterError) -> None:

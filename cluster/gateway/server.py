@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Mapping
 
 import grpc
@@ -25,6 +27,8 @@ SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 _POLL_S = 0.05
 _LAST_WORDS_S = 0.5
+# gRPC's own grace ends RPCs without details; ours has passed long before.
+_NEVER_S = 1e6
 
 
 class GrpcServer:
@@ -35,6 +39,9 @@ class GrpcServer:
         self._edge = edge
         self._health = aio_health.HealthServicer()
         self._is_serving: bool | None = None
+        self._is_leaving = False
+        self._deadline = math.inf
+        self._finishing: asyncio.Task[int] | None = None
         # Twice the edge's limit: the edge answers what is over its own with details, this bounds even that.
         self._server = grpc.aio.server(
             options=_options(config), maximum_concurrent_rpcs=2 * config.max_concurrent_requests
@@ -58,24 +65,43 @@ class GrpcServer:
         return bool(self._is_serving)
 
     async def set_serving(self, is_serving: bool) -> None:
-        """Sets the health of the server and of each service."""
-        if is_serving == self._is_serving:
+        """Sets the health of the server and of each service, unless the server is about to leave."""
+        if is_serving == self._is_serving or self._is_leaving:
             return
         self._is_serving = is_serving
         status = SERVING if is_serving else NOT_SERVING
         for name in ("", *(service.full_name for service in SERVICES)):
             await self._health.set(name, status)
 
-    async def stop(self, grace_s: float) -> None:
-        """Says NOT_SERVING, refuses new RPCs, and gives the running ones `grace_s` seconds."""
+    async def withdraw(self) -> None:
+        """Says NOT_SERVING from now on; calls are answered as before."""
+        self._is_leaving, self._is_serving = True, False
         await self._health.enter_graceful_shutdown()
-        self._edge.drain()
-        stopping = asyncio.create_task(self._server.stop(grace_s))
-        while self._edge.in_flight and not stopping.done():
+
+    async def finish(self, grace_s: float) -> int:
+        """Sends GOAWAY, and gives the running RPCs `grace_s` seconds, or less if less is asked later.
+
+        What still runs then ends UNAVAILABLE. Returns how many RPCs that were.
+        """
+        self._deadline = min(self._deadline, time.monotonic() + grace_s)
+        if self._finishing is None:
+            self._finishing = asyncio.create_task(self._finish())
+        return await asyncio.shield(self._finishing)
+
+    async def _finish(self) -> int:
+        await self.withdraw()
+        # Calls that gRPC has taken are answered; those that cross the GOAWAY it ends CANCELLED.
+        self._stopping = asyncio.create_task(self._server.stop(_NEVER_S))
+        while self._edge.in_flight and time.monotonic() < self._deadline:
             await asyncio.sleep(_POLL_S)
+        return self._edge.cut_off()
+
+    async def stop(self, grace_s: float) -> None:
+        """The same, and then closes the port and all connections."""
+        await self.finish(grace_s)
         # What still runs are health watches, which never end by themselves, and last messages on their way.
-        await self._server.stop(min(grace_s, _LAST_WORDS_S))
-        await stopping
+        await self._server.stop(_LAST_WORDS_S)
+        await self._stopping
 
 
 def _options(config: GatewayConfig) -> list[tuple[str, int]]:

@@ -120,7 +120,7 @@ def test_bytes_that_are_no_message_are_refused(cluster: RunningCluster) -> None:
     assert "GenerateRequest" in caught.value.details()
 
 
-@pytest.mark.parametrize("method", ["GenerationService/ResumeGenerate", "AdminService/Drain"])
+@pytest.mark.parametrize("method", ["GenerationService/ResumeGenerate"])
 def test_rpcs_of_a_later_release_are_unimplemented(cluster: RunningCluster, method: str) -> None:
     with grpc.insecure_channel(cluster.address) as channel, pytest.raises(grpc.RpcError) as caught:
         list(channel.unary_stream(f"/gemmacluster.v1.{method}")(b"", timeout=10))

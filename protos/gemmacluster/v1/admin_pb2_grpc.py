@@ -52,7 +52,8 @@ class AdminServiceServicer:
     """
 
     def Drain(self, request, context):
-        """Stops taking new requests on a gateway and lets the running ones end. Answers UNIMPLEMENTED in this release.
+        """Takes the gateway that answers out of service, for good: health says NOT_SERVING, after a notice its connections
+        are told to go away and new calls are refused, and running ones may end. Answers once they have.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

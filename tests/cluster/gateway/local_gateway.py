@@ -9,6 +9,7 @@ from cluster.codec import Codec
 from cluster.config import ClusterConfig
 from cluster.gateway.admin import AdminServicer
 from cluster.gateway.deployment import _read_variants
+from cluster.gateway.drain import Drain
 from cluster.gateway.edge import Edge
 from cluster.gateway.generation import GenerationServicer
 from cluster.gateway.models import ModelServicer
@@ -51,6 +52,7 @@ class LocalGateway:
             self.counts.set_running(name, 1)
         self.sessions = SessionStore(self.valkey.url, config.sessions)
         self.server = GrpcServer(config.gateway, self.edge)
+        self.drain = Drain(self.server, config.gateway)
         await self.server.start(self._servicers())
         await self.server.set_serving(True)
 
@@ -61,7 +63,7 @@ class LocalGateway:
         return {
             GENERATION: GenerationServicer(Codec(names), self.sessions, router, self.replicas),
             SESSIONS: SessionServicer(self.sessions, names),
-            ADMIN: AdminServicer(self.replicas),
+            ADMIN: AdminServicer(self.replicas, self.drain, self.edge),
             MODELS: ModelServicer(capabilities, self.config.variants, self.counts),
         }
 

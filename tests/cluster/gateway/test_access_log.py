@@ -45,8 +45,8 @@ def test_a_call_that_ended_well_has_its_line(path: Path, client: Client) -> None
     assert "127.0.0.1" not in path.read_text()
 
 
-def test_plain_lines_have_the_same(path: Path, client: Client) -> None:
-    open_access_log(LogsConfig(format="plain", file=str(path)))
+def test_text_lines_have_the_same(path: Path, client: Client) -> None:
+    open_access_log(LogsConfig(format="text", file=str(path)))
     client.generate("hi", model=SMALL)
     (line,) = path.read_text().splitlines()
     assert f'status="OK" error="" variant="{SMALL}"' in line

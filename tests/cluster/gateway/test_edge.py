@@ -101,17 +101,19 @@ def test_over_the_limit_is_refused_and_under_it_served_again(server: Server, gat
     assert server.call(b"again") == b"again"
 
 
-def test_a_draining_edge_refuses_new_requests_and_lets_running_ones_end(
-    server: Server, gateway_loop: LoopThread
-) -> None:
-    running = server.call.future(b"wait")
-    gateway_loop.run(_reach(server.edge, 1))
-    server.edge.drain()
-    with raises_cluster_error(Unavailable) as caught:
-        server.call(b"new")
-    assert caught.error.retry_after_s > 0
-    gateway_loop.run(_set(server.release))
-    assert running.result() == b"wait"
+def test_what_is_cut_off_ends_unavailable(server: Server, gateway_loop: LoopThread) -> None:
+    waiting = [server.call.future(b"wait") for _ in range(LIMIT)]
+    gateway_loop.run(_reach(server.edge, LIMIT))
+    assert gateway_loop.run(_cut_off(server.edge)) == LIMIT
+    for call in waiting:
+        with raises_cluster_error(Unavailable) as caught:
+            call.result()
+        assert caught.error.retry_after_s > 0
+    assert server.call(b"after that") == b"after that"
+
+
+async def _cut_off(edge: Edge) -> int:
+    return edge.cut_off()
 
 
 def test_a_cancelled_request_is_no_longer_in_flight(server: Server, gateway_loop: LoopThread) -> None:
