@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 VARIANT_NAMES = ("e2b", "e4b", "26b-a4b", "31b")
@@ -25,6 +25,9 @@ _FAMILIES = {
 }
 _VARIANT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _RESERVED_NAMES = {"auto", "gateway"}
+_METADATA_KEY = re.compile(r"[a-z0-9_.-]{1,64}")
+CALLER_NAME = re.compile(r"[A-Za-z0-9._:@/%-]{1,128}")
+CALLER_NAME_RULE = "use 1 to 128 letters, digits, '.', '_', ':', '@', '/', '%' and '-'"
 
 
 class ConfigError(ValueError):
@@ -119,7 +122,7 @@ class VariantConfig(_Section):
     engine: Literal["native", "vllm", "echo"] = Field("native", description="What runs it.")
     replicas: ReplicasConfig = Field(default_factory=lambda: ReplicasConfig())
     max_batch_size: int = Field(16, ge=1, description="Sequences that one replica decodes together.")
-    max_queued_requests: int = Field(64, ge=0, description="Requests that may wait in a replica.")
+    max_queued_requests: int = Field(64, ge=0, description="Requests that may wait for each replica.")
     max_context_tokens: int | None = Field(
         None, ge=16, description="Prompt and output together. Default: the checkpoint's, at most 32768."
     )
@@ -209,6 +212,47 @@ class VariantConfig(_Section):
         return self
 
 
+class CallerConfig(_Section):
+    """What holds for one caller."""
+
+    priority: Literal["interactive", "batch"] = Field(
+        "interactive", description="Of its requests that do not say their own."
+    )
+    weight: float = Field(
+        1.0, ge=0.001, le=1000, description="Its share of a busy variant, next to the other callers' weights."
+    )
+
+
+class AdmissionConfig(_Section):
+    """Who starts when a variant is busy."""
+
+    caller_metadata: str = Field(
+        "x-caller-id",
+        description="Metadata key that names the caller, for a proxy or mesh to set; without it the caller's host is "
+        "its name. `authorization` names a caller `key:HASH`, HASH being `printf %s VALUE | b2sum -l 64`.",
+    )
+    batch_share: float = Field(
+        0.125, gt=0, lt=1, description="Share of starts, and of places in the queue, that is batch's when both wait."
+    )
+    callers: dict[str, CallerConfig] = Field(default_factory=dict, description="Callers by name. Default: all alike.")
+
+    @field_validator("caller_metadata")
+    @classmethod
+    def _is_a_text_key(cls, key: str) -> str:
+        if not _METADATA_KEY.fullmatch(key) or key.startswith("grpc-") or key.endswith("-bin"):
+            rule = "use lower-case letters, digits, '-', '_' and '.'; no grpc-… and no …-bin"
+            raise ValueError(f"{key!r} cannot be a metadata key that names callers; {rule}")
+        return key
+
+    @field_validator("callers")
+    @classmethod
+    def _have_names(cls, callers: dict[str, CallerConfig]) -> dict[str, CallerConfig]:
+        for name in callers:
+            if not CALLER_NAME.fullmatch(name):
+                raise ValueError(f"{name!r} cannot be a caller's name; {CALLER_NAME_RULE}")
+        return callers
+
+
 class LogsConfig(_Section):
     """The access log: a line for each call, without what it says."""
 
@@ -270,6 +314,7 @@ class ClusterConfig(_Section):
     gateway: GatewayConfig = Field(default_factory=lambda: GatewayConfig())
     sessions: SessionsConfig = Field(default_factory=lambda: SessionsConfig())
     routing: RoutingPolicy = Field(default_factory=lambda: RoutingPolicy())
+    admission: AdmissionConfig = Field(default_factory=lambda: AdmissionConfig())
     logs: LogsConfig = Field(default_factory=lambda: LogsConfig())
     variants: dict[str, VariantConfig] = Field(
         default_factory=lambda: {name: VariantConfig() for name in VARIANT_NAMES},

@@ -7,6 +7,7 @@ ClusterError                 INTERNAL
 ├── NoVariant                FAILED_PRECONDITION  PreconditionFailure: why each variant was passed over
 ├── SessionConflict          ABORTED              ResourceInfo
 ├── Overloaded               RESOURCE_EXHAUSTED   RetryInfo
+│   └── DeadlineTooShort     RESOURCE_EXHAUSTED   RetryInfo
 ├── Unavailable              UNAVAILABLE          RetryInfo
 │   └── ReplicaLost          UNAVAILABLE          RetryInfo; callers see it as Unavailable
 └── NotSupported             UNIMPLEMENTED
@@ -172,6 +173,12 @@ class Overloaded(_RetryableError):
     reason = "OVERLOADED"
 
 
+class DeadlineTooShort(Overloaded):
+    """The call's turn would come too late for its deadline; nothing was started."""
+
+    reason = "DEADLINE_TOO_SHORT"
+
+
 class Unavailable(_RetryableError):
     """A part of the cluster is away; a retry is safe."""
 
@@ -202,6 +209,7 @@ _BY_REASON: dict[str, type[ClusterError]] = {
         NoVariant,
         SessionConflict,
         Overloaded,
+        DeadlineTooShort,
         Unavailable,
         ReplicaLost,
         NotSupported,

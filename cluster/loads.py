@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from ray import serve
 from ray.serve._private.common import ReplicaState
 
+from cluster.admission import Gate
 from cluster.config import VariantConfig
-from cluster.replicas import Replicas
 from cluster.routing import VariantLoad
 
 _WANTED = frozenset({ReplicaState.STARTING, ReplicaState.UPDATING, ReplicaState.RECOVERING, ReplicaState.RUNNING})
 logger = logging.getLogger("ray.serve.gemma_cluster.loads")
-# The controller's answer costs tens of milliseconds of CPU, so it is asked often only until all is ready.
-_STARTING_PERIOD_S, _READY_PERIOD_S = 0.5, 5.0
+# The controller's answer costs tens of milliseconds of CPU, so it is asked often only until all is ready,
+# and while requests wait for replicas that may be coming.
+_STARTING_PERIOD_S, _BUSY_PERIOD_S, _READY_PERIOD_S = 0.5, 1.0, 5.0
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,11 @@ class ReplicaCount:
 class LoadMonitor:
     """Asks the Serve controller every few seconds; between answers the last one holds."""
 
-    def __init__(self, app_name: str, variants: Mapping[str, VariantConfig], replicas: Mapping[str, Replicas]) -> None:
+    def __init__(self, app_name: str, variants: Mapping[str, VariantConfig], gates: Mapping[str, Gate]) -> None:
+        """`gates` are told of every change."""
         self._app_name = app_name
         self._variants = variants
-        self._replicas = replicas
+        self._gates = gates
         self._counts = {name: ReplicaCount() for name in variants}
 
     def count(self, variant: str) -> ReplicaCount:
@@ -42,11 +44,11 @@ class LoadMonitor:
         return self._counts[variant]
 
     def loads(self) -> dict[str, VariantLoad]:
-        """The load of each variant, for routing. Waiting is what this gateway sent beyond the replicas' batches."""
+        """The load of each variant, for routing. Waiting is what this gateway has beyond the replicas' batches."""
         return {name: self._load(name) for name in self._variants}
 
     def _load(self, name: str) -> VariantLoad:
-        running, ongoing = self._counts[name].running, self._replicas[name].in_flight
+        running, ongoing = self._counts[name].running, self._gates[name].in_flight
         batch = running * self._variants[name].max_batch_size
         return VariantLoad(running_replicas=running, ongoing=ongoing, waiting=max(0, ongoing - batch))
 
@@ -57,7 +59,12 @@ class LoadMonitor:
 
     async def refresh(self) -> None:
         """Asks the controller now."""
-        self._counts = await asyncio.to_thread(self._read_counts)
+        self._set_counts(await asyncio.to_thread(self._read_counts))
+
+    def _set_counts(self, counts: dict[str, ReplicaCount]) -> None:
+        self._counts = counts
+        for name, count in counts.items():
+            self._gates[name].resize(count.running)
 
     async def run(self) -> None:
         """Keeps the counts fresh for ever; a controller that is away for a while does no harm."""
@@ -66,7 +73,12 @@ class LoadMonitor:
                 await self.refresh()
             except Exception:
                 logger.warning("the Serve controller does not answer; replica counts are old", exc_info=True)
-            await asyncio.sleep(_READY_PERIOD_S if self.is_ready else _STARTING_PERIOD_S)
+            await asyncio.sleep(self._period_s())
+
+    def _period_s(self) -> float:
+        if not self.is_ready:
+            return _STARTING_PERIOD_S
+        return _BUSY_PERIOD_S if any(gate.waiting for gate in self._gates.values()) else _READY_PERIOD_S
 
     def _read_counts(self) -> dict[str, ReplicaCount]:
         app = serve.status().applications.get(self._app_name)

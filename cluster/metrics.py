@@ -24,7 +24,7 @@ _TOKENS = (1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262144
 
 MODEL, OPERATION, ERROR = "gen_ai_response_model", "gen_ai_operation_name", "error_type"
 STATUS, TOKEN_TYPE = "rpc_response_status_code", "gen_ai_token_type"
-MODALITY, REASON, REPLICA = "modality", "reason", "replica"
+MODALITY, REASON, REPLICA, PRIORITY = "modality", "reason", "replica", "priority"
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,16 @@ QUEUE_TIME = Metric(
     (MODEL,),
     _FIRST_TOKEN_S,
 )
+ADMISSION_TIME = Metric(
+    "gemma_cluster_admission_time_seconds",
+    "s",
+    "From a call's choice of variant until its turn",
+    (MODEL, PRIORITY),
+    _FIRST_TOKEN_S,
+)
+QUEUED = Metric(
+    "gemma_cluster_queued_requests", "{request}", "Calls that wait for their turn", (MODEL, PRIORITY), is_gauge=True
+)
 PROMPT_TOKENS = Metric(
     "gemma_cluster_prompt_tokens", "{token}", "Prompt tokens of answers begun, cached or not", (MODEL, MODALITY)
 )
@@ -142,6 +152,8 @@ METRICS = (
     TIME_PER_OUTPUT_TOKEN,
     TOKEN_USAGE,
     QUEUE_TIME,
+    ADMISSION_TIME,
+    QUEUED,
     PROMPT_TOKENS,
     OUTPUT_TOKENS,
     CACHED_TOKENS,

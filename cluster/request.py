@@ -12,6 +12,7 @@ from protos.gemmacluster.v1.generation_pb2 import ResponseFormat
 AUTO = "auto"
 MediaModality = Literal["image", "audio", "video"]
 Preference = Literal["fast", "balanced", "best"]
+Priority = Literal["interactive", "batch"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,10 @@ class SamplingOverrides:
 
 @dataclass(frozen=True, slots=True)
 class ParsedRequest:
-    """A request with every field checked. `contents` hold no system content and no unset role."""
+    """A request with every field checked. `contents` hold no system content and no unset role.
+
+    `priority` is None where the caller's default holds.
+    """
 
     request_id: str
     contents: tuple[Content, ...]
@@ -68,6 +72,7 @@ class ParsedRequest:
     session_etag: str | None = None
     tools: tuple[FunctionDeclaration, ...] = ()
     media: Mapping[str, MediaInfo] = field(default_factory=dict)
+    priority: Priority | None = None
 
     @property
     def modalities(self) -> frozenset[str]:

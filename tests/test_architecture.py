@@ -31,6 +31,7 @@ ORDER = (
     "machine",
     "routing",
     "sessions",
+    "admission",
     "engines",
     "variants",
     "migration",

@@ -13,9 +13,12 @@ from cluster.codec.tools import check_tools
 from cluster.codec.violations import Violations, listed, shown
 from cluster.errors import InvalidRequest, NotSupported
 from cluster.media import inspect_contents
-from cluster.request import AUTO, MediaInfo, ParsedRequest, Preference
+from cluster.request import AUTO, MediaInfo, ParsedRequest, Preference, Priority
 from protos.gemmacluster.v1.content_pb2 import ROLE_SYSTEM, ROLE_UNSPECIFIED, Content
 from protos.gemmacluster.v1.generation_pb2 import (
+    PRIORITY_BATCH,
+    PRIORITY_INTERACTIVE,
+    PRIORITY_UNSPECIFIED,
     ROUTING_PREFERENCE_BALANCED,
     ROUTING_PREFERENCE_BEST,
     ROUTING_PREFERENCE_FAST,
@@ -32,6 +35,11 @@ _PREFERENCES: dict[int, Preference] = {
     ROUTING_PREFERENCE_FAST: "fast",
     ROUTING_PREFERENCE_BALANCED: "balanced",
     ROUTING_PREFERENCE_BEST: "best",
+}
+_PRIORITIES: dict[int, Priority | None] = {
+    PRIORITY_UNSPECIFIED: None,
+    PRIORITY_INTERACTIVE: "interactive",
+    PRIORITY_BATCH: "batch",
 }
 
 
@@ -71,6 +79,7 @@ class Codec:
             session_etag=request.session_etag or None,
             tools=tuple(request.tools),
             media=media,
+            priority=_PRIORITIES[request.priority],
         )
 
     def _check_routing(self, request: GenerateRequest, violations: Violations) -> None:
@@ -82,6 +91,7 @@ class Codec:
             violations.require(name in self._variants, f"routing.allowed_variants[{i}]", rule)
         is_known = routing.preference in _PREFERENCES
         violations.require(is_known, "routing.preference", f"{routing.preference} is no preference")
+        violations.require(request.priority in _PRIORITIES, "priority", f"{request.priority} is no priority")
         max_cost = _max_cost(routing)
         if max_cost is not None and not max_cost > 0:  # NaN too
             violations.add("routing.max_cost", f"must be above 0, not {max_cost:g}")

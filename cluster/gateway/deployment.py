@@ -8,6 +8,7 @@ from typing import Any
 import ray
 from ray.serve.handle import DeploymentHandle
 
+from cluster.admission import Admission
 from cluster.capabilities import Capabilities, read_capabilities
 from cluster.checkpoints import resolve_checkpoint
 from cluster.codec import Codec
@@ -41,7 +42,8 @@ class Gateway:
         open_access_log(self._config.logs)
         variants = await asyncio.to_thread(_read_variants, self._config)
         replicas = {name: Replicas(name, handle) for name, handle in handles.items()}
-        self._loads = LoadMonitor(app_name, self._config.variants, replicas)
+        admission = Admission(self._config)
+        self._loads = LoadMonitor(app_name, self._config.variants, admission.gates)
         self._sessions = SessionStore(redis_url, self._config.sessions)
         capabilities = {name: variant.capabilities for name, variant in variants.items()}
         router = Router(variants, self._config.routing, self._loads)
@@ -52,7 +54,7 @@ class Gateway:
         drain_on_sigterm(self._drain.run)
         await self._server.start(
             {
-                GENERATION: GenerationServicer(codec, self._sessions, router, replicas),
+                GENERATION: GenerationServicer(codec, self._sessions, router, admission, replicas),
                 SESSIONS: SessionServicer(self._sessions, frozenset(variants)),
                 ADMIN: AdminServicer(replicas, self._drain, edge),
                 MODELS: ModelServicer(capabilities, self._config.variants, self._loads),

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 
+from cluster.admission import Admission, Place
 from cluster.codec import Codec, check_results
 from cluster.errors import InvalidRequest, SessionConflict
 from cluster.gateway import messages
@@ -34,10 +35,18 @@ from protos.gemmacluster.v1.generation_pb2 import (
 class GenerationServicer:
     """Answers GenerationService. Method names are those of the proto."""
 
-    def __init__(self, codec: Codec, sessions: SessionStore, router: Router, replicas: Mapping[str, Replicas]) -> None:
+    def __init__(
+        self,
+        codec: Codec,
+        sessions: SessionStore,
+        router: Router,
+        admission: Admission,
+        replicas: Mapping[str, Replicas],
+    ) -> None:
         self._codec = codec
         self._sessions = sessions
         self._router = router
+        self._admission = admission
         self._replicas = replicas
 
     async def Generate(self, request: GenerateRequest, context: Context) -> GenerateResponse:
@@ -92,15 +101,32 @@ class GenerationServicer:
             self._sessions.ensure_room(session, parsed.contents)
         routed = await self._route(parsed, session)
         current_record().routed(routed.decision, routed.prompt.tokens_by_modality)
-        replicas = self._replicas[routed.decision.variant]
         is_first = True
-        async with aclosing(replicas.generate(routed.replica_request(max_tokens_per_message))) as chunks:
+        async with aclosing(self._chunks(routed, max_tokens_per_message)) as chunks:
             async for chunk in chunks:
                 header = _header(routed, chunk, arrived) if is_first else b""
                 is_first, is_last = False, chunk.HasField("result")
                 trailer = await self._finish(routed, session, chunk.result) if is_last else b""
                 for piece in _framed(header, chunk.responses, trailer):
                     yield piece
+
+    async def _chunks(self, routed: Routed, max_tokens_per_message: int) -> AsyncGenerator[ReplicaChunk, None]:
+        """A replica's chunks, once it is the request's turn. Closing it gives the slot back."""
+        replicas = self._replicas[routed.decision.variant]
+        with await self._admit(routed) as place:
+            async with aclosing(replicas.generate(routed.replica_request(max_tokens_per_message))) as chunks:
+                async for chunk in chunks:
+                    place.count(len(chunk.token_ids))
+                    yield chunk
+
+    async def _admit(self, routed: Routed) -> Place:
+        return await self._admission.admit(
+            routed.decision.variant,
+            current_record().call,
+            routed.request.priority,
+            prompt_tokens=len(routed.prompt.token_ids),
+            max_output_tokens=routed.decision.max_output_tokens,
+        )
 
     async def _load(
         self, request: GenerateRequest, *, touch: bool = False

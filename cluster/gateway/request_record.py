@@ -14,6 +14,7 @@ from typing import Any
 import grpc
 
 from cluster import metrics
+from cluster.admission.call import Call
 from cluster.errors import ClusterError
 from cluster.gateway.access_log import log_access
 from cluster.routing import Reason, RouteDecision
@@ -34,6 +35,7 @@ class RequestRecord:
 
     method: str
     peer: str = ""
+    call: Call = field(default_factory=Call)
     arrived: float = field(default_factory=time.monotonic)
     request_id: str = ""
     variant: str = ""
@@ -126,7 +128,8 @@ def current_record() -> RequestRecord:
 @contextmanager
 def recorded(method: str, context: grpc.aio.ServicerContext[Any, Any]) -> Iterator[RequestRecord]:
     """Around one call: its record, finished however the call ends."""
-    record = RequestRecord(method, _peer_hash(context.peer()))
+    call = Call.arriving(context.invocation_metadata(), context.peer(), context.time_remaining())
+    record = RequestRecord(method, _peer_hash(call.peer), call)
     _current.set(record)
     try:
         yield record

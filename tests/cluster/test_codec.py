@@ -173,6 +173,7 @@ async def test_long_strings_of_the_caller_are_cut_in_messages() -> None:
         ({"session_etag": "1"}, "session_etag", "without a session_id"),
         ({"session_id": "a", "session_etag": "1" * 300}, "session_etag", "at most 256"),
         ({"routing": RoutingPreferences(preference=9)}, "routing.preference", "9"),
+        ({"priority": 3}, "priority", "3 is no priority"),
         ({"routing": RoutingPreferences(allowed_variants=["e2b", "70b"])}, "routing.allowed_variants[1]", "'70b'"),
         ({"routing": RoutingPreferences(max_cost=0)}, "routing.max_cost", "not 0"),
         ({"routing": RoutingPreferences(max_cost=float("nan"))}, "routing.max_cost", "nan"),

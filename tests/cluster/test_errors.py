@@ -13,6 +13,7 @@ import cluster.errors
 from cluster.errors import (
     AlreadyExists,
     ClusterError,
+    DeadlineTooShort,
     FieldViolation,
     InvalidRequest,
     NotFound,
@@ -34,6 +35,7 @@ ERRORS = [
     NoVariant("none", [("COST", "e2b", "too dear"), ("LOAD", "31b", "busy")]),
     SessionConflict("lost", **RESOURCE),
     Overloaded("full", retry_after_s=2.5),
+    DeadlineTooShort("late", retry_after_s=7),
     Unavailable("away", retry_after_s=0.001),
     ReplicaLost("killed"),
     NotSupported("later"),

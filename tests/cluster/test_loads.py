@@ -42,8 +42,8 @@ def set_status(monkeypatch: pytest.MonkeyPatch) -> SetStatus:
 
 def _monitor(in_flight: int = 0, **config: Any) -> LoadMonitor:
     variants = {name: VariantConfig(**config) for name in ("a", "b")}
-    replicas = {name: SimpleNamespace(in_flight=in_flight) for name in variants}
-    return LoadMonitor(APP, variants, replicas)  # type: ignore[arg-type]
+    gates = {name: SimpleNamespace(in_flight=in_flight, resize=lambda replicas: None) for name in variants}
+    return LoadMonitor(APP, variants, gates)  # type: ignore[arg-type]
 
 
 def test_before_the_first_answer_nothing_runs() -> None:

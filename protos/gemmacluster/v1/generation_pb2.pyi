@@ -19,6 +19,12 @@ class RoutingPreference(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ROUTING_PREFERENCE_BALANCED: _ClassVar[RoutingPreference]
     ROUTING_PREFERENCE_BEST: _ClassVar[RoutingPreference]
 
+class Priority(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PRIORITY_UNSPECIFIED: _ClassVar[Priority]
+    PRIORITY_INTERACTIVE: _ClassVar[Priority]
+    PRIORITY_BATCH: _ClassVar[Priority]
+
 class FinishReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     FINISH_REASON_UNSPECIFIED: _ClassVar[FinishReason]
@@ -28,6 +34,9 @@ ROUTING_PREFERENCE_UNSPECIFIED: RoutingPreference
 ROUTING_PREFERENCE_FAST: RoutingPreference
 ROUTING_PREFERENCE_BALANCED: RoutingPreference
 ROUTING_PREFERENCE_BEST: RoutingPreference
+PRIORITY_UNSPECIFIED: Priority
+PRIORITY_INTERACTIVE: Priority
+PRIORITY_BATCH: Priority
 FINISH_REASON_UNSPECIFIED: FinishReason
 FINISH_REASON_STOP: FinishReason
 FINISH_REASON_MAX_TOKENS: FinishReason
@@ -170,7 +179,7 @@ class SessionState(_message.Message):
     def __init__(self, session_id: _Optional[str] = ..., etag: _Optional[str] = ..., turns: _Optional[int] = ...) -> None: ...
 
 class GenerateRequest(_message.Message):
-    __slots__ = ("request_id", "model", "contents", "system_instruction", "generation_config", "routing", "session_id", "session_etag", "tools")
+    __slots__ = ("request_id", "model", "contents", "system_instruction", "generation_config", "routing", "session_id", "session_etag", "tools", "priority")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     CONTENTS_FIELD_NUMBER: _ClassVar[int]
@@ -180,6 +189,7 @@ class GenerateRequest(_message.Message):
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     SESSION_ETAG_FIELD_NUMBER: _ClassVar[int]
     TOOLS_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     model: str
     contents: _containers.RepeatedCompositeFieldContainer[_content_pb2.Content]
@@ -189,7 +199,8 @@ class GenerateRequest(_message.Message):
     session_id: str
     session_etag: str
     tools: _containers.RepeatedCompositeFieldContainer[_content_pb2.FunctionDeclaration]
-    def __init__(self, request_id: _Optional[str] = ..., model: _Optional[str] = ..., contents: _Optional[_Iterable[_Union[_content_pb2.Content, _Mapping]]] = ..., system_instruction: _Optional[_Union[_content_pb2.Content, _Mapping]] = ..., generation_config: _Optional[_Union[GenerationConfig, _Mapping]] = ..., routing: _Optional[_Union[RoutingPreferences, _Mapping]] = ..., session_id: _Optional[str] = ..., session_etag: _Optional[str] = ..., tools: _Optional[_Iterable[_Union[_content_pb2.FunctionDeclaration, _Mapping]]] = ...) -> None: ...
+    priority: Priority
+    def __init__(self, request_id: _Optional[str] = ..., model: _Optional[str] = ..., contents: _Optional[_Iterable[_Union[_content_pb2.Content, _Mapping]]] = ..., system_instruction: _Optional[_Union[_content_pb2.Content, _Mapping]] = ..., generation_config: _Optional[_Union[GenerationConfig, _Mapping]] = ..., routing: _Optional[_Union[RoutingPreferences, _Mapping]] = ..., session_id: _Optional[str] = ..., session_etag: _Optional[str] = ..., tools: _Optional[_Iterable[_Union[_content_pb2.FunctionDeclaration, _Mapping]]] = ..., priority: _Optional[_Union[Priority, str]] = ...) -> None: ...
 
 class GenerateResponse(_message.Message):
     __slots__ = ("content", "finish_reason", "routing", "usage", "session", "request_id", "logprobs")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
+from cluster.admission import Admission
 from cluster.codec import Codec
 from cluster.config import ClusterConfig
 from cluster.gateway.admin import AdminServicer
@@ -47,7 +48,8 @@ class LocalGateway:
             name: await LocalReplicas.make(name, variant, config.checkpoint_of(name))
             for name, variant in config.variants.items()
         }
-        self.counts = KnownCounts("local", config.variants, self.replicas)  # type: ignore[arg-type]
+        self.admission = Admission(config)
+        self.counts = KnownCounts("local", config.variants, self.admission.gates)
         for name in config.variants:
             self.counts.set_running(name, 1)
         self.sessions = SessionStore(self.valkey.url, config.sessions)
@@ -61,7 +63,7 @@ class LocalGateway:
         names = frozenset(self.variants)
         capabilities = {name: variant.capabilities for name, variant in self.variants.items()}
         return {
-            GENERATION: GenerationServicer(Codec(names), self.sessions, router, self.replicas),
+            GENERATION: GenerationServicer(Codec(names), self.sessions, router, self.admission, self.replicas),
             SESSIONS: SessionServicer(self.sessions, names),
             ADMIN: AdminServicer(self.replicas, self.drain, self.edge),
             MODELS: ModelServicer(capabilities, self.config.variants, self.counts),
@@ -72,10 +74,11 @@ class LocalGateway:
         return self.replicas[variant].engine
 
     def busy(self) -> int:
-        """Requests that any part still holds: edge, streams to replicas, engines."""
+        """Requests that any part still holds: edge, gates, streams to replicas, engines."""
         engines = (replicas.engine.load() for replicas in self.replicas.values())
         streams = sum(replicas.in_flight for replicas in self.replicas.values())
-        return self.edge.in_flight + streams + sum(load.running + load.waiting for load in engines)
+        gated = sum(gate.in_flight for gate in self.admission.gates.values())
+        return self.edge.in_flight + gated + streams + sum(load.running + load.waiting for load in engines)
 
     def becomes_idle(self, timeout_s: float = 5.0) -> bool:
         """True when nothing of a request is left within the timeout."""

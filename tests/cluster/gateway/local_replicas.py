@@ -79,4 +79,4 @@ class KnownCounts(LoadMonitor):
 
     def set_running(self, variant: str, running: int) -> None:
         """That many replicas from now on."""
-        self._counts = {**self._counts, variant: ReplicaCount(running, running)}
+        self._set_counts({**self._counts, variant: ReplicaCount(running, running)})

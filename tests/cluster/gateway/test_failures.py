@@ -241,18 +241,3 @@ def test_without_redis_a_session_is_unavailable_before_anything_runs(client: Cli
         client.generate("hi", model=SMALL, session=session.session_id)
     assert gateway.engine().requests == []
     assert client.generate("hi", model=SMALL, session=session.session_id).session.turns == 1
-
-
-def test_a_full_replica_is_refused_with_a_retry_time(client: Client, gateway: LocalGateway) -> None:
-    gateway.engine().hook = _from(1)
-    streams = [client.stream(WORDS, model=SMALL) for _ in range(16)]
-    for stream in streams:
-        next(stream)
-    with pytest.raises(Overloaded) as caught:
-        client.generate(WORDS, model=SMALL)
-    assert caught.value.retry_after_s > 0
-    for stream in streams:
-        stream.close()
-    assert gateway.becomes_idle()
-    gateway.engine().hook = None
-    assert client.generate(WORDS, model=SMALL).content.parts

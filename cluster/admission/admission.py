@@ -1,0 +1,70 @@
+"""Lets requests into the variants, each when it is its turn."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from types import TracebackType
+
+from cluster import metrics
+from cluster.admission.call import Call
+from cluster.admission.callers import Callers
+from cluster.admission.gate import Entrant, Gate, Slot
+from cluster.config import ClusterConfig
+from cluster.request import Priority
+
+# Sheng et al., "Fairness in Serving Large Language Models" (2024): a token of the answer costs two of the prompt.
+_OUTPUT_COST = 2.0
+_EXPECTED_OUTPUT_TOKENS = 256
+
+
+class Admission:
+    """The gates of all variants, and the callers that come to them."""
+
+    def __init__(self, config: ClusterConfig) -> None:
+        self._callers = Callers(config.admission)
+        self.gates: Mapping[str, Gate] = {
+            name: Gate(name, variant, config.admission.batch_share) for name, variant in config.variants.items()
+        }
+
+    async def admit(
+        self, variant: str, call: Call, priority: Priority | None, *, prompt_tokens: int, max_output_tokens: int
+    ) -> Place:
+        """Waits until the request may run; `with` the place it does. See `Gate.enter` for what it raises.
+
+        `max_output_tokens` is the most the answer can have.
+        """
+        name = self._callers.name(call)
+        caller = self._callers.config(name)
+        priority = priority or caller.priority
+        cost = prompt_tokens + _OUTPUT_COST * min(max_output_tokens, _EXPECTED_OUTPUT_TOKENS)
+        came_at = time.monotonic()
+        slot = await self.gates[variant].enter(Entrant(name, priority, caller.weight, cost, call.deadline))
+        place = Place(self.gates[variant], slot, prompt_tokens)
+        metrics.ADMISSION_TIME.record(place.turn_at - came_at, variant, priority)
+        return place
+
+
+class Place:
+    """A request that runs: its slot, given back when the block ends, however it does."""
+
+    def __init__(self, gate: Gate, slot: Slot, prompt_tokens: int) -> None:
+        self._gate = gate
+        self._slot = slot
+        self._prompt_tokens = prompt_tokens
+        self._output_tokens = 0
+        self.turn_at = time.monotonic()
+
+    def __enter__(self) -> Place:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._slot.leave(self._prompt_tokens + _OUTPUT_COST * self._output_tokens, time.monotonic())
+
+    def count(self, output_tokens: int) -> None:
+        """More tokens of the answer have come."""
+        if not self._output_tokens:
+            self._gate.began(time.monotonic() - self.turn_at)
+        self._output_tokens += output_tokens

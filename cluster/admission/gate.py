@@ -1,0 +1,204 @@
+"""The way into one variant: as many requests run as its replicas compute together, the others wait here."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import ceil
+
+from cluster import metrics
+from cluster.admission.drain_rate import DrainRate, clamped_retry_s
+from cluster.admission.fair_queue import FairQueue
+from cluster.admission.ticket import Ticket
+from cluster.config import VariantConfig
+from cluster.errors import DeadlineTooShort, Overloaded
+from cluster.request import Priority
+
+
+@dataclass(frozen=True, slots=True)
+class Entrant:
+    """A request that wants to run. `cost` is in tokens, `deadline` of the gate's clock."""
+
+    caller: str
+    priority: Priority = "interactive"
+    weight: float = 1.0
+    cost: float = 1.0
+    deadline: float | None = None
+
+
+class Gate:
+    """Hands out a variant's slots in this gateway, in the order of its queue.
+
+    Replicas take requests as they come, so none is sent before it can run, but for a few that keep their batches full.
+    """
+
+    def __init__(
+        self, variant: str, config: VariantConfig, batch_share: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`clock` gives seconds that never go back."""
+        self._variant = variant
+        self._config = config
+        self._clock = clock
+        self._queue = FairQueue(batch_share)
+        self._rate = DrainRate()
+        self._held = 0
+        self._replicas = 1
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that run or wait."""
+        return self._held + len(self._queue)
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for their turn."""
+        return len(self._queue)
+
+    @property
+    def request_s(self) -> float | None:
+        """Mean seconds of a request. None before one has ended."""
+        return self._rate.request_s
+
+    def resize(self, running_replicas: int) -> None:
+        """The variant has so many replicas now. Without any, some requests go on to Serve, to call one up."""
+        self._tick()
+        self._replicas = max(1, running_replicas)
+        self._let_in()
+
+    async def enter(self, entrant: Entrant) -> Slot:
+        """Waits for the entrant's turn; the slot is then the caller's to leave.
+
+        Raises Overloaded when the queue is full and the entrant's caller has no claim to a place in it, also later, and
+        DeadlineTooShort as soon as its turn cannot come in time. Cancelling it frees its place.
+        """
+        self._tick()
+        if self._held >= self._slots or len(self._queue):
+            ticket = Ticket(entrant.caller, entrant.priority, entrant.weight, entrant.cost, asyncio.Future())
+            await self._wait(ticket, entrant.deadline)
+            return Slot(self, ticket, self._clock())
+        self._held += 1
+        return Slot(self, None, self._clock())
+
+    async def _wait(self, ticket: Ticket, deadline: float | None) -> None:
+        """Ends with a slot held for the ticket, or raises."""
+        patience = self._patience(ticket, deadline)
+        self._make_room(ticket)
+        self._queue.push(ticket)
+        self._show(ticket.priority)
+        try:
+            async with asyncio.timeout(patience):
+                refusal = await ticket.turn
+        except BaseException as error:
+            self._withdraw(ticket)
+            if isinstance(error, TimeoutError):
+                raise self._too_late(ticket, deadline) from None
+            raise
+        if refusal is not None:
+            raise refusal
+
+    def _withdraw(self, ticket: Ticket) -> None:
+        """Whoever waited has gone; its turn may have come in the same moment."""
+        self._tick()
+        if self._queue.remove(ticket):
+            self._show(ticket.priority)
+        elif ticket.has_turn:
+            self._held -= 1
+            self._let_in()
+
+    def leave(self, ticket: Ticket | None, cost: float, ran_s: float) -> None:
+        """A slot is free again. `cost` is what its request cost in the end."""
+        self._tick()
+        self._held -= 1
+        self._rate.ended(ran_s, is_busy=self.waiting > 0)
+        if ticket is not None:
+            self._queue.charge(ticket, cost - ticket.cost)
+        self._let_in()
+
+    def began(self, first_token_s: float) -> None:
+        """A request's first tokens came so long after its turn."""
+        self._rate.began(first_token_s)
+
+    def overloaded(self, why: str) -> Overloaded:
+        """The refusal of a request, with a time for its return."""
+        return Overloaded(why, retry_after_s=self._rate.retry_after_s(self._clock(), self._slots))
+
+    @property
+    def _slots(self) -> int:
+        return self._replicas * slots_per_replica(self._config)
+
+    def _let_in(self) -> None:
+        while self._held < self._slots and len(self._queue):
+            ticket = self._queue.pop()
+            self._show(ticket.priority)
+            if not ticket.turn.done():  # else it was cancelled, and its task has yet to hear of it
+                self._held += 1
+                ticket.turn.set_result(None)
+
+    def _make_room(self, ticket: Ticket) -> None:
+        """Raises Overloaded when the ticket itself is who must go."""
+        most = self._replicas * self._config.max_queued_requests
+        if len(self._queue) < most:
+            return
+        loser = self._queue.loser(ticket, most) if most else ticket
+        refusal = self.overloaded(f"{self._variant} is busy, and its queue of {most} is full")
+        if loser is ticket:
+            raise refusal
+        self._queue.remove(loser)
+        if not loser.turn.done():
+            loser.turn.set_result(refusal)
+
+    def _patience(self, ticket: Ticket, deadline: float | None) -> float | None:
+        """Seconds that the ticket may wait. Raises DeadlineTooShort if it would take longer."""
+        if deadline is None:
+            return None
+        patience = deadline - self._clock() - self._rate.first_token_s
+        if patience <= 0 or self._wait_s(ticket) > patience:
+            raise self._too_late(ticket, deadline)
+        return patience
+
+    def _wait_s(self, ticket: Ticket) -> float:
+        """Expected seconds until the turn of a request that comes now; 0 if nothing is known."""
+        rate = self._rate.per_s(self._slots)
+        return 0.0 if rate is None else (self._queue.ahead(ticket.priority, ticket.caller) + 1) / rate
+
+    def _too_late(self, ticket: Ticket, deadline: float | None) -> DeadlineTooShort:
+        wait_s, left_s = self._wait_s(ticket), max(0.0, (deadline or 0.0) - self._clock())
+        why = (
+            f"{self._variant} is busy: the call's turn would come in about {wait_s:.1f} s, and its deadline passes in "
+            f"{left_s:.1f} s; give it a longer deadline, or retry later"
+        )
+        return DeadlineTooShort(why, retry_after_s=clamped_retry_s(wait_s - left_s))
+
+    def _tick(self) -> None:
+        self._rate.tick(self._clock(), is_busy=self.waiting > 0)
+
+    def _show(self, priority: Priority) -> None:
+        metrics.QUEUED.record(self._queue.depth(priority), self._variant, priority)
+
+
+class Slot:
+    """The right to run one request."""
+
+    def __init__(self, gate: Gate, ticket: Ticket | None, turn_at: float) -> None:
+        self._gate = gate
+        self._ticket = ticket
+        self._turn_at = turn_at
+        self._is_held = True
+
+    def leave(self, cost: float, now: float) -> None:
+        """Gives it back; once is enough. `cost` is what the request cost in the end, in tokens."""
+        if self._is_held:
+            self._is_held = False
+            self._gate.leave(self._ticket, cost, now - self._turn_at)
+
+
+def slots_per_replica(config: VariantConfig) -> int:
+    """What a replica computes together, an eighth more so that it never runs dry, and if Serve scales the variant by
+    its requests, enough of them for Serve to see that it must."""
+    ahead = min(config.max_queued_requests, max(1, config.max_batch_size // 8))
+    if config.replicas.min == config.replicas.max:
+        return config.max_batch_size + ahead
+    seen = min(ceil(2 * config.replicas.target_ongoing_requests), config.max_batch_size + config.max_queued_requests)
+    return max(config.max_batch_size + ahead, seen)

@@ -1,0 +1,1 @@
+"""Tests of who starts when a variant is busy."""
