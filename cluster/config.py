@@ -221,6 +221,8 @@ class CallerConfig(_Section):
     weight: float = Field(
         1.0, ge=0.001, le=1000, description="Its share of a busy variant, next to the other callers' weights."
     )
+    concurrent_streams: int | None = Field(None, ge=0, description="Its own limit. Default: admission's; 0 is none.")
+    tokens_per_minute: int | None = Field(None, ge=0, description="Its own limit. Default: admission's; 0 is none.")
 
 
 class AdmissionConfig(_Section):
@@ -233,6 +235,15 @@ class AdmissionConfig(_Section):
     )
     batch_share: float = Field(
         0.125, gt=0, lt=1, description="Share of starts, and of places in the queue, that is batch's when both wait."
+    )
+    concurrent_streams: int = Field(
+        0, ge=0, description="Streams that each caller may have at once, over all gateways. Default: any number."
+    )
+    tokens_per_minute: int = Field(
+        0, ge=0, description="Tokens of prompts and answers a minute for each caller, over all gateways. Default: any."
+    )
+    lease_s: float = Field(
+        30, ge=1, le=3600, description="Seconds after which the streams of a gateway that has died count no more."
     )
     callers: dict[str, CallerConfig] = Field(default_factory=dict, description="Callers by name. Default: all alike.")
 

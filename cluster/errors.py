@@ -7,7 +7,8 @@ ClusterError                 INTERNAL
 ├── NoVariant                FAILED_PRECONDITION  PreconditionFailure: why each variant was passed over
 ├── SessionConflict          ABORTED              ResourceInfo
 ├── Overloaded               RESOURCE_EXHAUSTED   RetryInfo
-│   └── DeadlineTooShort     RESOURCE_EXHAUSTED   RetryInfo
+│   ├── DeadlineTooShort     RESOURCE_EXHAUSTED   RetryInfo
+│   └── QuotaExceeded        RESOURCE_EXHAUSTED   RetryInfo, QuotaFailure
 ├── Unavailable              UNAVAILABLE          RetryInfo
 │   └── ReplicaLost          UNAVAILABLE          RetryInfo; callers see it as Unavailable
 └── NotSupported             UNIMPLEMENTED
@@ -31,6 +32,7 @@ DOMAIN = "gemma-cluster"
 _DETAIL_TYPES: tuple[type[Message], ...] = (
     error_details_pb2.BadRequest,
     error_details_pb2.PreconditionFailure,
+    error_details_pb2.QuotaFailure,
     error_details_pb2.ResourceInfo,
     error_details_pb2.RetryInfo,
 )
@@ -179,6 +181,18 @@ class DeadlineTooShort(Overloaded):
     reason = "DEADLINE_TOO_SHORT"
 
 
+class QuotaExceeded(Overloaded):
+    """The caller has as much as it may have; nothing was started."""
+
+    reason = "QUOTA_EXCEEDED"
+
+    def __init__(self, message: str, *, subject: str, retry_after_s: float = 1.0) -> None:
+        """`subject` is whose limit it is."""
+        super().__init__(message, retry_after_s=retry_after_s)
+        violation = error_details_pb2.QuotaFailure.Violation(subject=subject, description=message)
+        self._details += (error_details_pb2.QuotaFailure(violations=[violation]),)
+
+
 class Unavailable(_RetryableError):
     """A part of the cluster is away; a retry is safe."""
 
@@ -210,6 +224,7 @@ _BY_REASON: dict[str, type[ClusterError]] = {
         SessionConflict,
         Overloaded,
         DeadlineTooShort,
+        QuotaExceeded,
         Unavailable,
         ReplicaLost,
         NotSupported,

@@ -117,6 +117,12 @@ ADMISSION_TIME = Metric(
 QUEUED = Metric(
     "gemma_cluster_queued_requests", "{request}", "Calls that wait for their turn", (MODEL, PRIORITY), is_gauge=True
 )
+UNCOUNTED = Metric(
+    "gemma_cluster_uncounted_requests",
+    "{request}",
+    "Calls of limited callers that went through because Redis did not answer",
+    (),
+)
 PROMPT_TOKENS = Metric(
     "gemma_cluster_prompt_tokens", "{token}", "Prompt tokens of answers begun, cached or not", (MODEL, MODALITY)
 )
@@ -154,6 +160,7 @@ METRICS = (
     QUEUE_TIME,
     ADMISSION_TIME,
     QUEUED,
+    UNCOUNTED,
     PROMPT_TOKENS,
     OUTPUT_TOKENS,
     CACHED_TOKENS,

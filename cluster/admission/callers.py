@@ -5,6 +5,7 @@ from __future__ import annotations
 from hashlib import blake2b
 
 from cluster.admission.call import Call
+from cluster.admission.lease import Limits
 from cluster.config import CALLER_NAME, CALLER_NAME_RULE, AdmissionConfig, CallerConfig
 from cluster.errors import InvalidRequest
 
@@ -17,6 +18,7 @@ class Callers:
     def __init__(self, config: AdmissionConfig) -> None:
         self._key = config.caller_metadata
         self._configs = config.callers
+        self._limits = Limits(config.concurrent_streams, config.tokens_per_minute)
 
     def name(self, call: Call) -> str:
         """As the metadata says, else the caller's host. Raises InvalidRequest for what cannot be a name."""
@@ -28,6 +30,16 @@ class Callers:
     def config(self, name: str) -> CallerConfig:
         """What holds for the caller."""
         return self._configs.get(name, _UNNAMED)
+
+    def limits(self, name: str) -> Limits:
+        """What the caller may have."""
+        if name not in self._configs:
+            return self._limits
+        own, common = self._configs[name], self._limits
+        streams, tokens = own.concurrent_streams, own.tokens_per_minute
+        return Limits(
+            common.streams if streams is None else streams, common.tokens_per_minute if tokens is None else tokens
+        )
 
     def _checked(self, value: str) -> str:
         if self._key == "authorization":

@@ -42,8 +42,8 @@ class Gateway:
         open_access_log(self._config.logs)
         variants = await asyncio.to_thread(_read_variants, self._config)
         replicas = {name: Replicas(name, handle) for name, handle in handles.items()}
-        admission = Admission(self._config)
-        self._loads = LoadMonitor(app_name, self._config.variants, admission.gates)
+        self._admission = Admission(self._config, redis_url)
+        self._loads = LoadMonitor(app_name, self._config.variants, self._admission.gates)
         self._sessions = SessionStore(redis_url, self._config.sessions)
         capabilities = {name: variant.capabilities for name, variant in variants.items()}
         router = Router(variants, self._config.routing, self._loads)
@@ -54,13 +54,14 @@ class Gateway:
         drain_on_sigterm(self._drain.run)
         await self._server.start(
             {
-                GENERATION: GenerationServicer(codec, self._sessions, router, admission, replicas),
+                GENERATION: GenerationServicer(codec, self._sessions, router, self._admission, replicas),
                 SESSIONS: SessionServicer(self._sessions, frozenset(variants)),
                 ADMIN: AdminServicer(replicas, self._drain, edge),
                 MODELS: ModelServicer(capabilities, self._config.variants, self._loads),
             }
         )
-        self._tasks = [asyncio.create_task(self._loads.run()), asyncio.create_task(self._watch_health())]
+        running = (self._loads.run(), self._admission.run(), self._watch_health())
+        self._tasks = [asyncio.create_task(coroutine) for coroutine in running]
 
     async def _watch_health(self) -> None:
         while True:
@@ -91,6 +92,7 @@ class Gateway:
             await self._drain.stop()
             for task in self._tasks:
                 task.cancel()
+            await self._admission.close()
             await self._sessions.close()
 
 

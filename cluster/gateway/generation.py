@@ -102,7 +102,7 @@ class GenerationServicer:
         routed = await self._route(parsed, session)
         current_record().routed(routed.decision, routed.prompt.tokens_by_modality)
         is_first = True
-        async with aclosing(self._chunks(routed, max_tokens_per_message)) as chunks:
+        async with aclosing(self._admitted(routed, max_tokens_per_message)) as chunks:
             async for chunk in chunks:
                 header = _header(routed, chunk, arrived) if is_first else b""
                 is_first, is_last = False, chunk.HasField("result")
@@ -110,8 +110,8 @@ class GenerationServicer:
                 for piece in _framed(header, chunk.responses, trailer):
                     yield piece
 
-    async def _chunks(self, routed: Routed, max_tokens_per_message: int) -> AsyncGenerator[ReplicaChunk, None]:
-        """A replica's chunks, once it is the request's turn. Closing it gives the slot back."""
+    async def _admitted(self, routed: Routed, max_tokens_per_message: int) -> AsyncGenerator[ReplicaChunk, None]:
+        """The replicas' chunks, once it is the request's turn. Closing it gives the slot back."""
         replicas = self._replicas[routed.decision.variant]
         with await self._admit(routed) as place:
             async with aclosing(replicas.generate(routed.replica_request(max_tokens_per_message))) as chunks:

@@ -8,6 +8,7 @@ import pytest
 
 from cluster.admission.call import Call
 from cluster.admission.callers import Callers
+from cluster.admission.lease import Limits
 from cluster.config import AdmissionConfig, CallerConfig
 from cluster.errors import InvalidRequest
 
@@ -40,3 +41,10 @@ def test_a_caller_that_is_not_configured_is_like_all_others() -> None:
     callers = Callers(AdmissionConfig(callers={"a": CallerConfig(priority="batch", weight=3)}))
     assert (callers.config("a").priority, callers.config("a").weight) == ("batch", 3)
     assert callers.config("b") == CallerConfig()
+
+
+def test_a_caller_has_its_own_limits_or_those_of_all() -> None:
+    own = {"a": CallerConfig(concurrent_streams=0), "b": CallerConfig(tokens_per_minute=7)}
+    callers = Callers(AdmissionConfig(concurrent_streams=3, tokens_per_minute=5, callers=own))
+    assert [callers.limits(name) for name in "abc"] == [Limits(0, 5), Limits(3, 7), Limits(3, 5)]
+    assert not Callers(AdmissionConfig()).limits("a")

@@ -48,7 +48,7 @@ class LocalGateway:
             name: await LocalReplicas.make(name, variant, config.checkpoint_of(name))
             for name, variant in config.variants.items()
         }
-        self.admission = Admission(config)
+        self.admission = Admission(config, self.valkey.url)
         self.counts = KnownCounts("local", config.variants, self.admission.gates)
         for name in config.variants:
             self.counts.set_running(name, 1)
@@ -93,4 +93,5 @@ class LocalGateway:
 
     async def _stop(self, grace_s: float) -> None:
         await self.server.stop(grace_s)
+        await self.admission.close()
         await self.sessions.close()

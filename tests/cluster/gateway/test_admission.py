@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import threading
 import time
@@ -10,17 +11,23 @@ from contextlib import contextmanager
 
 import grpc
 import pytest
+from grpc_status import rpc_status
 
 from cluster.admission.gate import slots_per_replica
 from cluster.client import Client, request
+from cluster.config import AdmissionConfig, CallerConfig, ClusterConfig, GatewayConfig, VariantConfig
 from cluster.engines.base import EngineOutput
-from cluster.errors import DeadlineTooShort, InvalidRequest, Overloaded
+from cluster.errors import DeadlineTooShort, InvalidRequest, Overloaded, QuotaExceeded, error_from_status
+from cluster.sessions.embedded import EmbeddedValkey
 from protos.gemmacluster.v1.generation_pb2 import PRIORITY_BATCH, PRIORITY_INTERACTIVE, GenerateRequest
 from protos.gemmacluster.v1.generation_pb2_grpc import GenerationServiceStub
 from tests.cluster.gateway.hooked_engine import never
 from tests.cluster.gateway.local_gateway import SMALL, LocalGateway
+from tests.cluster.gateway.loop_thread import LoopThread
+from tests.ports import free_port
 
 WORDS = "one two three four five six"
+LONG = "word " * 50
 
 
 def _waiting(gateway: LocalGateway, waiting: int) -> None:
@@ -117,15 +124,11 @@ def test_a_full_queue_is_refused_with_a_retry_time(client: Client, gateway: Loca
     assert client.generate(WORDS, model=SMALL).content.parts
 
 
-def _generate_as(gateway: LocalGateway, caller: str) -> None:
-    from grpc_status import rpc_status
-
-    from cluster.errors import error_from_status
-
+def _generate_as(gateway: LocalGateway, caller: str, text: str = WORDS) -> None:
     with grpc.insecure_channel(gateway.address) as channel:
         try:
             stub = GenerationServiceStub(channel)
-            stub.Generate(request(WORDS, model=SMALL), metadata=(("x-caller-id", caller),), timeout=20)
+            stub.Generate(request(text, model=SMALL), metadata=(("x-caller-id", caller),), timeout=20)
         except grpc.RpcError as error:
             status = rpc_status.from_call(error)
             raise (status and error_from_status(status)) or error from error
@@ -176,3 +179,51 @@ def test_requests_at_the_gate_count_as_waiting_for_routing(client: Client, gatew
         asker.ask("a")
         assert gateway.counts.loads()[SMALL].waiting == before + 1
     asker.join()
+
+
+@pytest.fixture
+def limited_gateway(gateway_loop: LoopThread, gateway_valkey: EmbeddedValkey) -> Iterator[LocalGateway]:
+    """One that lets each caller have two streams, and one of them a few tokens."""
+    echo = VariantConfig(engine="echo", max_context_tokens=4096, max_batch_size=8)
+    callers = {"poor": CallerConfig(tokens_per_minute=60)}
+    config = ClusterConfig(
+        gateway=GatewayConfig(port=free_port()),
+        admission=AdmissionConfig(concurrent_streams=2, callers=callers),
+        variants={SMALL: echo},
+    )
+    gateway = LocalGateway(config, gateway_valkey, gateway_loop).start()
+    yield gateway
+    gateway.stop()
+
+
+def test_a_caller_above_its_streams_is_refused_and_others_are_not(limited_gateway: LocalGateway) -> None:
+    limited_gateway.engine().hook = never
+    asked = request(WORDS, model=SMALL)
+    with grpc.insecure_channel(limited_gateway.address) as channel:
+        stub = GenerationServiceStub(channel)
+        mine = (("x-caller-id", "many"),)
+        running = [stub.Generate.future(asked, metadata=mine, timeout=20) for _ in range(2)]
+        while limited_gateway.engine().load().running < 2:
+            time.sleep(0.005)
+        with pytest.raises(QuotaExceeded, match="caller many has reached its limit of 2 streams at once"):
+            _generate_as(limited_gateway, "many")
+        limited_gateway.engine().hook = None
+        _generate_as(limited_gateway, "other")
+        for call in running:
+            call.cancel()
+        assert limited_gateway.becomes_idle()
+        assert stub.Generate(asked, metadata=mine, timeout=20).content.parts
+
+
+def test_a_caller_above_its_tokens_is_refused_until_they_are_there(limited_gateway: LocalGateway) -> None:
+    _generate_as(limited_gateway, "poor")  # its answer is charged too
+    assert limited_gateway.becomes_idle()
+    limited_gateway.loop.run(_settled(limited_gateway))
+    with pytest.raises(QuotaExceeded) as caught:
+        _generate_as(limited_gateway, "poor", LONG)
+    assert 0 < caught.value.retry_after_s < 60
+
+
+async def _settled(gateway: LocalGateway) -> None:
+    """Redis has been told of every answer."""
+    await asyncio.gather(*gateway.admission._limits._tasks)

@@ -1,0 +1,244 @@
+"""Limits of callers over a real Valkey: the same for all gateways, given back once, and no outage of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager, suppress
+
+import pytest
+import redis
+
+from cluster.admission import caller_limits
+from cluster.admission.caller_limits import CallerLimits
+from cluster.admission.lease import Lease, Limits
+from cluster.errors import QuotaExceeded
+from cluster.sessions.embedded import EmbeddedValkey
+
+pytestmark = pytest.mark.redis
+MakeLimits = Callable[..., CallerLimits]
+TWO_STREAMS, MINUTE = Limits(streams=2), Limits(tokens_per_minute=6000)
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine is no Redis that is away."""
+    monkeypatch.setattr(caller_limits, "_TIMEOUT_S", 2.0)
+
+
+@pytest.fixture
+async def make_limits(valkey: EmbeddedValkey) -> AsyncIterator[MakeLimits]:
+    """`make_limits()`: those of one more gateway."""
+    made: list[CallerLimits] = []
+
+    def make(lease_s: float = 30) -> CallerLimits:
+        made.append(CallerLimits(valkey.url, lease_s))
+        return made[-1]
+
+    yield make
+    for limits in made:
+        await limits.close()
+
+
+def _streams(valkey: EmbeddedValkey, caller: str = "a") -> int:
+    with redis.Redis.from_url(valkey.url) as client:
+        return int(client.zcard(f"gemma-cluster:caller:{{{caller}}}:streams"))  # type: ignore[arg-type]
+
+
+def _tokens(valkey: EmbeddedValkey, caller: str = "a") -> float:
+    with redis.Redis.from_url(valkey.url) as client:
+        return float(client.hget(f"gemma-cluster:caller:{{{caller}}}:budget", "tokens") or "nan")  # type: ignore[arg-type]
+
+
+async def _ended(limits: CallerLimits, *leases: Lease) -> None:
+    for lease in leases:
+        lease.end()
+    await asyncio.gather(*limits._tasks)
+
+
+@contextmanager
+def _stopped(valkey: EmbeddedValkey) -> Iterator[None]:
+    os.kill(valkey.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(valkey.pid, signal.SIGCONT)
+
+
+async def test_streams_count_over_all_gateways_and_for_each_caller_alone(make_limits: MakeLimits) -> None:
+    here, there = make_limits(), make_limits()
+    first = await here.take("a", TWO_STREAMS, 1)
+    await there.take("a", TWO_STREAMS, 1)
+    for limits in (here, there):
+        with pytest.raises(QuotaExceeded, match="caller a has reached its limit of 2 streams at once; end one"):
+            await limits.take("a", TWO_STREAMS, 1)
+    assert await there.take("b", TWO_STREAMS, 1)
+    await _ended(here, first)
+    assert await there.take("a", TWO_STREAMS, 1)
+
+
+async def test_a_refused_stream_is_told_when_one_may_have_ended(make_limits: MakeLimits) -> None:
+    limits = make_limits()
+    for _ in range(2):
+        await limits.take("a", TWO_STREAMS, 1)
+    with pytest.raises(QuotaExceeded) as caught:
+        await limits.take("a", TWO_STREAMS, 1, stream_s=8.0)
+    assert caught.value.retry_after_s == 4.0
+
+
+async def test_tokens_are_charged_over_all_gateways_and_come_back_with_time(
+    make_limits: MakeLimits, valkey: EmbeddedValkey
+) -> None:
+    here, there = make_limits(), make_limits()
+    await here.take("a", MINUTE, 4000)
+    with pytest.raises(QuotaExceeded, match="6000 tokens a minute, prompts and answers together") as caught:
+        await there.take("a", MINUTE, 2200)
+    assert 0 < caught.value.retry_after_s <= 2.0  # 200 are missing, 100 come a second
+    await asyncio.sleep(caught.value.retry_after_s)
+    assert await there.take("a", MINUTE, 2200)
+
+
+async def test_an_answer_is_charged_as_it_comes_and_may_go_below_zero(
+    make_limits: MakeLimits, valkey: EmbeddedValkey
+) -> None:
+    limits = make_limits()
+    lease = await limits.take("a", MINUTE, 1000)
+    lease.uncharged += 8000
+    await _ended(limits, lease)
+    assert -3000 <= _tokens(valkey) <= -2500
+    with pytest.raises(QuotaExceeded) as caught:
+        await limits.take("a", MINUTE, 1)
+    assert 25 < caught.value.retry_after_s <= 31
+
+
+async def test_a_prompt_above_the_tokens_of_a_minute_starts_when_all_are_there(make_limits: MakeLimits) -> None:
+    limits = make_limits()
+    assert await limits.take("a", MINUTE, 100_000)
+    with pytest.raises(QuotaExceeded) as caught:
+        await limits.take("a", MINUTE, 100_000)
+    assert caught.value.retry_after_s > 900
+
+
+async def test_what_never_started_is_given_back(make_limits: MakeLimits, valkey: EmbeddedValkey) -> None:
+    limits = make_limits()
+    lease = await limits.take("a", Limits(2, 6000), 5000)
+    lease.uncharged -= 5000
+    await _ended(limits, lease)
+    assert (_streams(valkey), _tokens(valkey)) == (0, 6000)
+
+
+async def test_a_lease_ended_twice_is_given_back_once(make_limits: MakeLimits, valkey: EmbeddedValkey) -> None:
+    limits = make_limits()
+    lease = await limits.take("a", MINUTE, 1000)
+    lease.uncharged += 1000
+    await _ended(limits, lease, lease)
+    assert 4000 <= _tokens(valkey) < 4500
+
+
+async def test_a_dead_gateways_streams_are_given_back_and_a_living_ones_are_kept(
+    make_limits: MakeLimits, valkey: EmbeddedValkey
+) -> None:
+    dead, living = make_limits(lease_s=0.6), make_limits(lease_s=0.6)
+    renewing = asyncio.create_task(living.run())
+    await dead.take("a", TWO_STREAMS, 1)
+    await living.take("a", TWO_STREAMS, 1)
+    await asyncio.sleep(1.2)
+    assert await living.take("a", TWO_STREAMS, 1)
+    with pytest.raises(QuotaExceeded):
+        await living.take("a", TWO_STREAMS, 1)
+    renewing.cancel()
+
+
+async def test_a_long_answer_is_charged_before_it_ends(make_limits: MakeLimits, valkey: EmbeddedValkey) -> None:
+    limits = make_limits(lease_s=0.3)
+    renewing = asyncio.create_task(limits.run())
+    lease = await limits.take("a", MINUTE, 1000)
+    lease.uncharged += 3000
+    await asyncio.sleep(0.3)
+    assert 2000 <= _tokens(valkey) < 2600
+    assert lease.uncharged == 0
+    renewing.cancel()
+
+
+async def test_a_redis_that_lost_everything_learns_of_running_streams_again(
+    make_limits: MakeLimits, valkey: EmbeddedValkey
+) -> None:
+    limits = make_limits(lease_s=0.3)
+    renewing = asyncio.create_task(limits.run())
+    await limits.take("a", TWO_STREAMS, 1)
+    with redis.Redis.from_url(valkey.url) as client:
+        client.flushall()
+    await asyncio.sleep(0.3)
+    assert _streams(valkey) == 1
+    renewing.cancel()
+
+
+async def test_nothing_of_a_caller_that_went_away_stays_in_redis(
+    make_limits: MakeLimits, valkey: EmbeddedValkey
+) -> None:
+    limits = make_limits()
+    lease = await limits.take("a", Limits(2, 600_000_000), 10_000)
+    await _ended(limits, lease)
+    with redis.Redis.from_url(valkey.url) as client:
+        left = [client.pttl(key) for key in client.keys("*")]  # type: ignore[union-attr]
+    assert left
+    assert all(0 < ms <= 2000 for ms in left)  # type: ignore[operator]
+
+
+async def test_while_redis_is_away_requests_go_through_at_once(
+    make_limits: MakeLimits, valkey: EmbeddedValkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(caller_limits, "_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(caller_limits, "_PAUSE_S", 0.5)
+    limits = make_limits(lease_s=0.3)
+    with _stopped(valkey):
+        started = time.monotonic()
+        leases = [await limits.take("a", TWO_STREAMS, 1) for _ in range(50)]
+        assert time.monotonic() - started < 0.5  # only the first has waited for Redis
+    await asyncio.sleep(0.6)
+    renewing = asyncio.create_task(limits.run())
+    await asyncio.sleep(0.5)
+    with pytest.raises(QuotaExceeded):  # those that run are counted again
+        await limits.take("a", TWO_STREAMS, 1)
+    await _ended(limits, *leases)
+    renewing.cancel()
+    assert _streams(valkey) == 0
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_a_call_cancelled_at_any_moment_leaves_no_stream(
+    make_limits: MakeLimits, valkey: EmbeddedValkey, seed: int
+) -> None:
+    moments, limits = random.Random(seed), make_limits()
+
+    async def call() -> None:
+        lease = await limits.take("a", Limits(streams=20), 1)
+        try:
+            await asyncio.sleep(moments.uniform(0, 0.01))
+        finally:
+            lease.end()
+
+    tasks = []
+    for _ in range(40):
+        tasks.append(asyncio.create_task(call()))
+        await asyncio.sleep(moments.uniform(0, 0.002))
+        if moments.random() < 0.6:
+            moments.choice(tasks).cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    while limits._tasks:
+        await asyncio.gather(*limits._tasks)
+    assert _streams(valkey) == 0
+    assert limits._leases == {}
+
+
+async def test_close_waits_for_what_is_given_back(make_limits: MakeLimits, valkey: EmbeddedValkey) -> None:
+    limits = make_limits()
+    lease = await limits.take("a", TWO_STREAMS, 1)
+    lease.end()
+    with suppress(asyncio.CancelledError):
+        await limits.close()
+    assert _streams(valkey) == 0
