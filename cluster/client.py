@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import grpc
 from grpc_status import rpc_status
@@ -38,6 +38,7 @@ _PREFERENCES = {
     "balanced": generation_pb2.ROUTING_PREFERENCE_BALANCED,
     "best": generation_pb2.ROUTING_PREFERENCE_BEST,
 }
+_PRIORITIES = {"interactive": generation_pb2.PRIORITY_INTERACTIVE, "batch": generation_pb2.PRIORITY_BATCH}
 # The system's own tables often lack these; a slim container has none at all.
 _MIME_TYPES = {
     ".flac": "audio/flac",
@@ -48,6 +49,7 @@ _MIME_TYPES = {
     ".webm": "video/webm",
     ".webp": "image/webp",
 }
+T = TypeVar("T")
 Message = str | content_pb2.Content | Sequence[content_pb2.Content]
 
 
@@ -76,13 +78,22 @@ class Client:
     """Talks to one gateway. Safe to share between threads. Raises the errors of `cluster.errors`, or grpc.RpcError
     for what never reached the gateway."""
 
-    def __init__(self, address: str = DEFAULT_ADDRESS, *, timeout_s: float | None = None, retries: int = 0) -> None:
+    def __init__(
+        self,
+        address: str = DEFAULT_ADDRESS,
+        *,
+        timeout_s: float | None = None,
+        retries: int = 0,
+        caller: str = "",
+    ) -> None:
         """`timeout_s` is the deadline of each call, None for none.
 
         A call that fails before its first message because its gateway leaves, or a part of the cluster is away, is
-        made again up to `retries` times, at most 4. Those up to 64 MiB are.
+        made again up to `retries` times, at most 4. Those up to 64 MiB are. `caller` is the name under which the
+        gateway counts the calls, unless a proxy gives another.
         """
         self._timeout_s = timeout_s
+        self._metadata = (("x-caller-id", caller),) if caller else ()
         options: list[tuple[str, int | str]] = [
             ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
             ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
@@ -117,7 +128,7 @@ class Client:
         self, wrapped: generation_pb2.StreamGenerateRequest
     ) -> Generator[generation_pb2.StreamGenerateResponse, None, None]:
         """The same for a request made by hand. Closing the generator cancels the call."""
-        call = self._generation.StreamGenerate(wrapped, timeout=self._timeout_s)
+        call = self._generation.StreamGenerate(wrapped, timeout=self._timeout_s, metadata=self._metadata)
         try:
             with _our_errors():
                 yield from call
@@ -131,7 +142,7 @@ class Client:
     def raw_generate(self, message: generation_pb2.GenerateRequest) -> generation_pb2.GenerateResponse:
         """The same for a request made by hand."""
         with _our_errors():
-            return self._generation.Generate(message, timeout=self._timeout_s)
+            return self._generation.Generate(message, timeout=self._timeout_s, metadata=self._metadata)
 
     def route(self, message: Message, **options: Any) -> generation_pb2.RouteResponse:
         """Which variant would answer, and why. Options: see `request`."""
@@ -188,11 +199,12 @@ def request(
     tools: Sequence[content_pb2.FunctionDeclaration] = (),
     allowed_variants: Sequence[str] = (),
     preference: str = "",
+    priority: str = "",
     **generation_config: Any,
 ) -> generation_pb2.GenerateRequest:
     """A GenerateRequest from plain values. `media` are files put before the text; `tools` are what the model may call
-    (see `function`); `preference` is fast, balanced or best; the rest are the fields of GenerationConfig
-    (`max_output_tokens`, `temperature`, `seed`, …).
+    (see `function`); `preference` is fast, balanced or best, `priority` interactive or batch; the rest are the fields
+    of GenerationConfig (`max_output_tokens`, `temperature`, `seed`, …).
 
     Raises InvalidRequest for values that a message cannot hold, OSError for a file that cannot be read."""
     with _refused_as_invalid():
@@ -207,7 +219,9 @@ def request(
             built.system_instruction.CopyFrom(text_content(system, content_pb2.ROLE_SYSTEM))
         built.routing.allowed_variants.extend(allowed_variants)
         if preference:
-            built.routing.preference = _preference(preference)
+            built.routing.preference = _chosen("routing.preference", preference, _PREFERENCES)
+        if priority:
+            built.priority = _chosen("priority", priority, _PRIORITIES)
     return built
 
 
@@ -263,10 +277,10 @@ def _refused_as_invalid() -> Iterator[None]:
         raise InvalidRequest.of("request", str(error)) from error
 
 
-def _preference(name: str) -> generation_pb2.RoutingPreference:
-    if name not in _PREFERENCES:
-        raise InvalidRequest.of("routing.preference", f"must be {', '.join(_PREFERENCES)}, not {name!r}")
-    return _PREFERENCES[name]
+def _chosen(field: str, name: str, choices: Mapping[str, T]) -> T:
+    if name not in choices:
+        raise InvalidRequest.of(field, f"must be {', '.join(choices)}, not {name!r}")
+    return choices[name]
 
 
 def _contents(message: Message, media: Sequence[str | Path]) -> list[content_pb2.Content]:
