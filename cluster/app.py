@@ -43,7 +43,10 @@ def build(config: ClusterConfig, app_name: str) -> Application:
         max_replicas_per_node=1,
         max_ongoing_requests=config.gateway.max_concurrent_requests,
         **_leave(config.gateway.drain_notice_s + config.gateway.drain_grace_s),
-        ray_actor_options=_actor_options(config, config.gateway.num_cpus, num_gpus=0),
+        ray_actor_options={
+            **_actor_options(config, config.gateway.num_cpus, num_gpus=0),
+            **_on_nodes(config.gateway.node_labels),
+        },
     )
     return deployment(Gateway).bind(config.model_dump(), config.redis_url, app_name, variants)
 
@@ -67,16 +70,30 @@ def _variant(config: ClusterConfig, name: str) -> Application:
 def _resources(config: ClusterConfig, variant: VariantConfig) -> dict[str, Any]:
     """Of the replica alone, or of a placement group for the ranks that compute with it."""
     if variant.expert_ranks > 1:
-        return {"ray_actor_options": _actor_options(config, num_cpus=0, num_gpus=0), **placement(variant)}
+        return {
+            "ray_actor_options": _actor_options(config, num_cpus=0, num_gpus=0),
+            **placement(variant),
+            **_bundles_on_nodes(variant.node_labels),
+        }
     bundles = placement_bundles(variant)
     if bundles is None:
-        return {"ray_actor_options": _actor_options(config, variant.num_cpus, variant.num_gpus)}
-    options = _actor_options(config, variant.num_cpus, num_gpus=0)
+        options = _actor_options(config, variant.num_cpus, variant.num_gpus)
+        return {"ray_actor_options": options | _on_nodes(variant.node_labels)}
     return {
-        "ray_actor_options": options,
+        "ray_actor_options": _actor_options(config, variant.num_cpus, num_gpus=0),
         "placement_group_bundles": bundles,
         "placement_group_strategy": "PACK",
+        **_bundles_on_nodes(variant.node_labels),
     }
+
+
+def _on_nodes(labels: dict[str, str]) -> dict[str, Any]:
+    return {"label_selector": labels} if labels else {}
+
+
+def _bundles_on_nodes(labels: dict[str, str]) -> dict[str, Any]:
+    """One selector stands for all bundles."""
+    return {"placement_group_bundle_label_selector": [labels]} if labels else {}
 
 
 def _scaling(variant: VariantConfig) -> dict[str, Any]:

@@ -33,6 +33,9 @@ Keep talking:       gemma-cluster ask "And at night?" --session demo
 """,
 )
 
+k8s = typer.Typer(no_args_is_help=True, help="Manifests for Kubernetes.")
+app.add_typer(k8s, name="k8s")
+
 LogFormat = Literal["json", "text", "off"]
 Text = Annotated[str, typer.Argument(help="What to ask; - reads standard input.")]
 Address = Annotated[str, typer.Option(envvar="GEMMA_CLUSTER_ADDRESS", help="host:port of a gateway.")]
@@ -107,6 +110,30 @@ def plan(
     sys.exit(0 if made.chosen is not None else 1)
 
 
+@k8s.command()
+def render(
+    config: Annotated[Path, typer.Option(help="YAML file with a `kubernetes` section.", exists=True, dir_okay=False)],
+    output: Annotated[Path, typer.Option(help="Folder to write; made if there is none.", file_okay=False)],
+    base: Annotated[
+        Path | None,
+        typer.Option(
+            help="Rendered folder, with its cluster.yaml, to write an overlay of.", exists=True, file_okay=False
+        ),
+    ] = None,
+) -> None:
+    """Writes manifests for `kubectl apply --server-side -k DIR`, after a check that the hardware holds the variants."""
+    try:
+        from cluster.config import ConfigError
+        from cluster.k8s.render import render as write
+    except ModuleNotFoundError as error:
+        _fail(f"{error.name} is not installed; rendering manifests needs: pip install 'gemma-cluster[server]'")
+    try:
+        count, removed = write(config, output, base)
+    except (ConfigError, OSError) as error:
+        _fail(str(error))
+    print(f"wrote {count} files to {output}", *(f"removed {name}" for name in removed), sep="\n")
+
+
 @app.command()
 def ask(
     text: Text,
@@ -168,6 +195,14 @@ def route(
     print(f"  candidates: {', '.join(decision.routing.candidates)}")
     for reason in decision.routing.reasons:
         print(f"  {reason.code}: {reason.message}")
+
+
+@app.command()
+def drain(address: Address = DEFAULT_ADDRESS) -> None:
+    """Takes a gateway out of service, for good, and waits until its calls have ended: for what stops it afterwards."""
+    with _client(address) as client:
+        cut_off = client.drain()
+    print(f"drained; {cut_off} calls were cut off")
 
 
 @app.command()

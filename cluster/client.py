@@ -21,6 +21,8 @@ from grpc_status import rpc_status
 
 from cluster.errors import AlreadyExists, InvalidRequest, error_from_status
 from protos.gemmacluster.v1 import (
+    admin_pb2,
+    admin_pb2_grpc,
     content_pb2,
     generation_pb2,
     generation_pb2_grpc,
@@ -104,6 +106,7 @@ class Client:
         self._generation = generation_pb2_grpc.GenerationServiceStub(self._channel)
         self._sessions = session_pb2_grpc.SessionServiceStub(self._channel)
         self._models = model_pb2_grpc.ModelServiceStub(self._channel)
+        self._admin = admin_pb2_grpc.AdminServiceStub(self._channel)
 
     def __enter__(self) -> Client:
         return self
@@ -160,6 +163,11 @@ class Client:
         """The variants, smallest first."""
         with _our_errors():
             return list(self._models.ListModels(model_pb2.ListModelsRequest(), timeout=self._timeout_s).models)
+
+    def drain(self) -> int:
+        """Takes the gateway out of service, for good. Returns, once its calls have ended, how many were cut off."""
+        with _our_errors():
+            return int(self._admin.Drain(admin_pb2.DrainRequest(), timeout=self._timeout_s).running_requests)
 
     def create_session(self, session_id: str = "", *, system: str | None = None) -> session_pb2.Session:
         """Makes a session; without an id, the server picks one."""

@@ -11,6 +11,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
+from cluster.kubernetes_config import KubernetesConfig
+
 VARIANT_NAMES = ("e2b", "e4b", "26b-a4b", "31b")
 DEFAULT_FAMILY = "tiny"
 _FAMILIES = {
@@ -53,6 +55,9 @@ class GatewayConfig(_Section):
         30, ge=0, description="Seconds that its running calls then have; those that last longer end UNAVAILABLE."
     )
     num_cpus: float = Field(0.1, ge=0, description="CPUs that Ray reserves for a gateway.")
+    node_labels: dict[str, str] = Field(
+        default_factory=dict, description="Labels that Ray nodes must have for a gateway. Default: any node."
+    )
     reflection: bool = Field(True, description="Serve gRPC reflection.")
     metrics_port: int | None = Field(
         None, ge=1, le=65535, description="Prometheus metrics of a Ray that `up` starts. Default: any free port."
@@ -145,6 +150,9 @@ class VariantConfig(_Section):
     )
     num_cpus: float = Field(0.1, ge=0, description="CPUs that Ray reserves for a replica.")
     num_gpus: float = Field(0, ge=0, description="GPUs that Ray reserves for a replica, all its ranks together.")
+    node_labels: dict[str, str] = Field(
+        default_factory=dict, description="Labels that Ray nodes must have for a replica. Default: any node."
+    )
     tensor_parallel: int = Field(1, ge=1, description="vLLM: ranks that share each layer of a replica.")
     expert_ranks: int = Field(
         1,
@@ -327,6 +335,9 @@ class ClusterConfig(_Section):
     routing: RoutingPolicy = Field(default_factory=lambda: RoutingPolicy())
     admission: AdmissionConfig = Field(default_factory=lambda: AdmissionConfig())
     logs: LogsConfig = Field(default_factory=lambda: LogsConfig())
+    kubernetes: KubernetesConfig = Field(
+        default_factory=lambda: KubernetesConfig(), description="Only `gemma-cluster k8s render` reads it."
+    )
     variants: dict[str, VariantConfig] = Field(
         default_factory=lambda: {name: VariantConfig() for name in VARIANT_NAMES},
         description="Variants to serve, smallest first.",

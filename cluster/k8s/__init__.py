@@ -1,0 +1,1 @@
+"""Kubernetes manifests from the configuration: what `gemma-cluster k8s render` writes."""

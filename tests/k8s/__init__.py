@@ -1,0 +1,1 @@
+"""Tests of the manifests in k8s/ and of what renders them."""
