@@ -20,14 +20,7 @@ from cluster.k8s.names import (
     REDIS_SECRET,
     metadata,
 )
-from cluster.k8s.pods import (
-    confined,
-    ray_container,
-    ray_pod,
-    raylet_probe,
-    resources,
-    waiting_end,
-)
+from cluster.k8s.pods import confined, draining_end, ray_container, ray_pod, raylet_probe, resources, waiting_end
 from cluster.k8s.sizes import pod_counts, pod_memory_gib
 from cluster.kubernetes_config import WorkerGroup
 

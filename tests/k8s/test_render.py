@@ -13,7 +13,7 @@ from cluster.cli import app
 from cluster.k8s.kustomize import KUSTOMIZATION, base_files
 from cluster.k8s.lines import line_of
 from cluster.k8s.render import manifests, read, render
-from tests.k8s.folders import BASE, FOLDERS, OVERLAYS, built, name_of
+from tests.k8s.folders import BASE, FOLDERS, K8S, built, name_of
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=name_of)
@@ -38,8 +38,8 @@ def test_kustomize_makes_the_objects_of_the_configuration(folder: Path) -> None:
 
 
 def test_a_second_run_removes_what_is_no_longer_there(tmp_path: Path) -> None:
-    config = (OVERLAYS[0].parent / "local/cluster.yaml").read_text()
-    (tmp_path / "cluster.yaml").write_text(config.replace("replicas: 1}", "replicas: 2}"))
+    config = (K8S / "overlays/local/cluster.yaml").read_text()
+    (tmp_path / "cluster.yaml").write_text(config.replace("gateway: {replicas: 1", "gateway: {replicas: 2"))
     render(tmp_path / "cluster.yaml", tmp_path)
     (tmp_path / "mine.yaml").write_text("mine: true\n")
     (tmp_path / "cluster.yaml").write_text(config)
