@@ -14,6 +14,7 @@ import typer
 from google.protobuf.json_format import MessageToDict
 
 from cluster.client import DEFAULT_ADDRESS, Client, Piece
+from cluster.credentials import CredentialsError, environment_credentials
 from cluster.errors import ClusterError
 from protos.gemmacluster.v1.content_pb2 import Modality
 from protos.gemmacluster.v1.generation_pb2 import RoutingInfo
@@ -260,8 +261,10 @@ def _read(text: str) -> str:
 def _client(address: str) -> Iterator[Client]:
     """A client whose errors end the command with one clear line."""
     try:
-        with Client(address) as client:
+        with Client(address, credentials=environment_credentials()) as client:
             yield client
+    except CredentialsError as error:
+        _fail(str(error))
     except ClusterError as error:
         _fail(f"{error.code.name}: {error}")
     except grpc.RpcError as error:

@@ -87,12 +87,14 @@ class Client:
         timeout_s: float | None = None,
         retries: int = 0,
         caller: str = "",
+        credentials: grpc.ChannelCredentials | None = None,
     ) -> None:
         """`timeout_s` is the deadline of each call, None for none.
 
         A call that fails before its first message because its gateway leaves, or a part of the cluster is away, is
         made again up to `retries` times, at most 4. Those up to 64 MiB are. `caller` is the name under which the
-        gateway counts the calls, unless a proxy gives another.
+        gateway counts the calls, unless a proxy gives another. `credentials` are for a gateway with TLS, as of
+        `grpc.ssl_channel_credentials` or `cluster.credentials.environment_credentials`.
         """
         self._timeout_s = timeout_s
         self._metadata = (("x-caller-id", caller),) if caller else ()
@@ -102,7 +104,10 @@ class Client:
         ]
         if retries:
             options += _retry_options(retries)
-        self._channel = grpc.insecure_channel(address, options=options)
+        if credentials is None:
+            self._channel = grpc.insecure_channel(address, options=options)
+        else:
+            self._channel = grpc.secure_channel(address, credentials, options=options)
         self._generation = generation_pb2_grpc.GenerationServiceStub(self._channel)
         self._sessions = session_pb2_grpc.SessionServiceStub(self._channel)
         self._models = model_pb2_grpc.ModelServiceStub(self._channel)

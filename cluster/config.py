@@ -40,6 +40,16 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class TlsConfig(_Section):
+    """TLS of the gateway: PEM files, read anew when they change."""
+
+    certificate: str = Field(description="File with the gateway's certificate, and those up to its authority's.")
+    key: str = Field(description="File with its private key.")
+    client_ca: str | None = Field(
+        None, description="File with the authority of callers' certificates (mTLS). Default: callers need none."
+    )
+
+
 class GatewayConfig(_Section):
     """The gRPC server in front."""
 
@@ -59,6 +69,13 @@ class GatewayConfig(_Section):
         default_factory=dict, description="Labels that Ray nodes must have for a gateway. Default: any node."
     )
     reflection: bool = Field(True, description="Serve gRPC reflection.")
+    tls: TlsConfig | None = Field(None, description="Certificates. Default: no TLS.")
+    health_port: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="Port for health alone, without TLS, for probes that have none. Default: none.",
+    )
     metrics_port: int | None = Field(
         None, ge=1, le=65535, description="Prometheus metrics of a Ray that `up` starts. Default: any free port."
     )

@@ -90,6 +90,18 @@ class RedisServers(_Section):
     )
 
 
+class Certificates(_Section):
+    """mTLS for callers, with certificates that cert-manager makes and renews."""
+
+    issuer: str | None = Field(
+        None, description="ClusterIssuer of the gateways' and callers' certificates. Default: an authority of its own."
+    )
+    dns_names: list[str] = Field(
+        default_factory=list, description="More names of the gateways, as of a load balancer, beside the Services'."
+    )
+    health_port: int = Field(50052, ge=1, le=65535, description="Port for probes, which have no certificate.")
+
+
 class KubernetesConfig(_Section):
     """What `gemma-cluster k8s render` reads beside the rest."""
 
@@ -102,6 +114,7 @@ class KubernetesConfig(_Section):
     )
     model_cache: ModelCache = Field(default_factory=lambda: ModelCache())
     redis: RedisServers = Field(default_factory=lambda: RedisServers())
+    certificates: Certificates | None = Field(None, description="mTLS at the gateways. Default: no TLS.")
 
     @field_validator("groups")
     @classmethod

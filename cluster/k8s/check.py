@@ -43,6 +43,8 @@ def _general(config: ClusterConfig) -> Iterator[Problem]:
             "would stand in the manifests, password and all; leave it out, and put it into the Secret "
             "gemma-cluster-redis as `url` (kubernetes.redis.external_sessions: true)",
         )
+    if config.gateway.tls is not None or config.gateway.health_port is not None:
+        yield Problem(("gateway",), "tls and health_port: set kubernetes.certificates instead; pods get both from it")
     if config.gateway.metrics_port is not None:
         yield Problem(("gateway", "metrics_port"), "pods serve metrics on 8080; leave it out")
 

@@ -8,6 +8,7 @@ NAME = "gemma-cluster"
 GATEWAY_SERVICE = "gemma-cluster-gateway"
 SESSIONS_REDIS, RAY_REDIS = "gemma-cluster-sessions", "gemma-cluster-gcs"
 REDIS_SECRET, HUB_SECRET = "gemma-cluster-redis", "gemma-cluster-hub"
+GATEWAY_CERTIFICATE, CLIENT_CERTIFICATE = "gemma-cluster-gateway-tls", "gemma-cluster-client-tls"
 MODEL_CACHE = "gemma-cluster-models"
 GATEWAY_GROUP = "gateways"
 # Of a Ray node: replicas and gateways ask for it (label selectors), and the autoscaler adds pods of that group.

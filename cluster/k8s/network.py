@@ -58,7 +58,8 @@ def network(config: ClusterConfig) -> dict[str, dict[str, Any]]:
 
 def _gateway_service(config: ClusterConfig, name: str, kind: dict[str, str]) -> dict[str, Any]:
     """Any gateway that says SERVING, of the old and of the new cluster while there are two."""
-    port = {"name": "grpc", "port": config.gateway.port, "targetPort": "serve-grpc", "appProtocol": "kubernetes.io/h2c"}
+    protocol = "kubernetes.io/h2c" if config.kubernetes.certificates is None else "https"
+    port = {"name": "grpc", "port": config.gateway.port, "targetPort": "serve-grpc", "appProtocol": protocol}
     return {
         "apiVersion": "v1",
         "kind": "Service",

@@ -111,7 +111,7 @@ def waiting_end(config: ClusterConfig) -> dict[str, Any]:
 
 def draining_end(config: ClusterConfig) -> dict[str, Any]:
     """A gateway's: its health says NOT_SERVING, clients get a GOAWAY, and its calls end, before Ray is told to."""
-    address = f"127.0.0.1:{config.gateway.port}"
+    address = f"localhost:{config.gateway.port}"
     return {"preStop": {"exec": {"command": ["gemma-cluster", "drain", "--address", address]}}}
 
 

