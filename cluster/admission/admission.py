@@ -13,6 +13,7 @@ from cluster.admission.callers import Callers
 from cluster.admission.gate import Entrant, Gate, Slot
 from cluster.admission.lease import Lease
 from cluster.config import ClusterConfig
+from cluster.errors import Overloaded
 from cluster.request import Priority
 
 # Sheng et al., "Fairness in Serving Large Language Models" (2024): a token of the answer costs two of the prompt.
@@ -88,6 +89,10 @@ class Place:
         self._slot.leave(self._prompt_tokens + _OUTPUT_COST * self._output_tokens, time.monotonic())
         if self._lease is not None:
             self._lease.end()
+        if type(error) is Overloaded and not self._output_tokens:
+            # Its replicas are full though it was its turn: other gateways send to them too.
+            retry_after_s = max(error.retry_after_s, self._gate.retry_after_s())
+            raise Overloaded(str(error), retry_after_s=retry_after_s) from error
 
     def count(self, output_tokens: int) -> None:
         """More tokens of the answer have come."""

@@ -120,9 +120,9 @@ class Gate:
         """A request's first tokens came so long after its turn."""
         self._rate.began(first_token_s)
 
-    def overloaded(self, why: str) -> Overloaded:
-        """The refusal of a request, with a time for its return."""
-        return Overloaded(why, retry_after_s=self._rate.retry_after_s(self._clock(), self._slots))
+    def retry_after_s(self) -> float:
+        """When a caller that is refused now should come back; each is told a later time."""
+        return self._rate.retry_after_s(self._clock(), self._slots)
 
     @property
     def _slots(self) -> int:
@@ -142,7 +142,8 @@ class Gate:
         if len(self._queue) < most:
             return
         loser = self._queue.loser(ticket, most) if most else ticket
-        refusal = self.overloaded(f"{self._variant} is busy, and its queue of {most} is full")
+        why = f"{self._variant} is busy, and its queue of {most} is full"
+        refusal = Overloaded(why, retry_after_s=self.retry_after_s())
         if loser is ticket:
             raise refusal
         self._queue.remove(loser)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 import redis
 
+from cluster.admission import caller_limits
 from cluster.sessions.embedded import EmbeddedValkey
 
 
@@ -23,3 +24,9 @@ def valkey(limits_valkey: EmbeddedValkey) -> EmbeddedValkey:
     with redis.Redis.from_url(limits_valkey.url) as client:
         client.flushall()
     return limits_valkey
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine is no Redis that is away."""
+    monkeypatch.setattr(caller_limits, "_TIMEOUT_S", 2.0)
