@@ -53,7 +53,6 @@ class CallerLimits:
             asking.add_done_callback(lambda _: lease.end())
             raise
         if reply != [b"OK"]:
-            del self._leases[lease.lease_id]
             raise _refusal(lease, reply, stream_s)
         return lease
 
@@ -62,7 +61,7 @@ class CallerLimits:
         while True:
             await asyncio.sleep(self._lease_s / 3)
             for lease in list(self._leases.values()):
-                if lease.lease_id in self._leases and not await self._settle(lease, self._lease_s):
+                if not await self._settle(lease):
                     break
 
     async def close(self) -> None:
@@ -73,6 +72,13 @@ class CallerLimits:
 
     async def _ask(self, lease: Lease, tokens: int) -> list[Any]:
         """Redis's answer; yes, if it has none."""
+        async with lease.lock:
+            reply = await self._answer(lease, tokens)
+            if reply != [b"OK"]:
+                del self._leases[lease.lease_id]
+            return reply
+
+    async def _answer(self, lease: Lease, tokens: int) -> list[Any]:
         if time.monotonic() >= self._resume_at:
             try:
                 return await self._run(lease, self._lease_s, tokens, "start")
@@ -83,19 +89,26 @@ class CallerLimits:
         return [b"OK"]
 
     def _end(self, lease: Lease) -> None:
-        if self._leases.pop(lease.lease_id, None) is not None:
-            self._spawn(self._settle(lease, 0))
+        if time.monotonic() >= self._resume_at:
+            self._spawn(self._settle(lease))
 
-    async def _settle(self, lease: Lease, lease_s: float) -> bool:
-        """Charges what is uncharged, and renews or ends the lease. False if Redis does not answer; then the charge
-        waits for the next time, and an end for the lease's own."""
-        tokens, lease.uncharged = lease.uncharged, 0
-        try:
-            await self._run(lease, lease_s, tokens, "")
-        except ClusterError:
-            lease.uncharged += tokens
-            return False
-        return True
+    async def _settle(self, lease: Lease) -> bool:
+        """Charges what is uncharged, and renews the lease, or ends it. False if Redis does not answer: then it is done
+        with the next renewals, unless by then the lease has run out by itself."""
+        async with lease.lock:
+            if lease.lease_id not in self._leases:
+                return True
+            ended_at, tokens, lease.uncharged = lease.ended_at, lease.uncharged, 0
+            try:
+                await self._run(lease, self._lease_s if ended_at is None else 0.0, tokens, "")
+            except ClusterError:
+                lease.uncharged += tokens
+                if ended_at is not None and time.monotonic() > ended_at + self._lease_s:
+                    del self._leases[lease.lease_id]
+                return False
+            if ended_at is not None:
+                del self._leases[lease.lease_id]
+            return True
 
     async def _run(self, lease: Lease, lease_s: float, tokens: int, mode: str) -> list[Any]:
         limits = lease.limits

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -26,8 +28,11 @@ class Lease:
         self.limits = limits
         self.uncharged = 0
         """Tokens that Redis has not been told of; less than 0 are to be given back."""
+        self.lock = asyncio.Lock()
+        """Held while Redis is told of it, so that it hears of an end last."""
+        self.ended_at: float | None = None
+        """When it was ended, of `time.monotonic()`."""
         self._end = end
-        self._is_ended = False
 
     @property
     def keys(self) -> list[str]:
@@ -36,6 +41,6 @@ class Lease:
 
     def end(self) -> None:
         """The stream has ended; once is enough. Returns at once."""
-        if not self._is_ended:
-            self._is_ended = True
+        if self.ended_at is None:
+            self.ended_at = time.monotonic()
             self._end(self)

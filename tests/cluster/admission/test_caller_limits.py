@@ -8,7 +8,7 @@ import random
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 import pytest
 import redis
@@ -210,8 +210,23 @@ async def test_while_redis_is_away_requests_go_through_at_once(
     with pytest.raises(QuotaExceeded):  # those that run are counted again
         await limits.take("a", TWO_STREAMS, 1)
     await _ended(limits, *leases)
+    await _until(lambda: _streams(valkey) == 0 and not limits._leases)
     renewing.cancel()
+
+
+async def test_what_ends_while_redis_is_away_is_given_back_when_it_is_there_again(
+    make_limits: MakeLimits, valkey: EmbeddedValkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(caller_limits, "_TIMEOUT_S", 0.1)
+    limits = make_limits(lease_s=6)
+    lease = await limits.take("a", TWO_STREAMS, 1)
+    with _stopped(valkey):
+        await _ended(limits, lease)
+        assert limits._leases
+    renewing = asyncio.create_task(limits.run())
+    await _until(lambda: not limits._leases)
     assert _streams(valkey) == 0
+    renewing.cancel()
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -236,14 +251,12 @@ async def test_a_call_cancelled_at_any_moment_leaves_no_stream(
     await asyncio.gather(*tasks, return_exceptions=True)
     while limits._tasks:
         await asyncio.gather(*limits._tasks)
-    assert _streams(valkey) == 0
-    assert limits._leases == {}
+    assert (_streams(valkey), limits._leases) == (0, {})
 
 
 async def test_close_waits_for_what_is_given_back(make_limits: MakeLimits, valkey: EmbeddedValkey) -> None:
     limits = make_limits()
     lease = await limits.take("a", TWO_STREAMS, 1)
     lease.end()
-    with suppress(asyncio.CancelledError):
-        await limits.close()
+    await limits.close()
     assert _streams(valkey) == 0
