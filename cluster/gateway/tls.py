@@ -16,7 +16,9 @@ def server_credentials(config: TlsConfig) -> grpc.ServerCredentials:
     """For `add_secure_port`. Raises ConfigError for a file that cannot be read."""
     certificates = Certificates(config)
     return grpc.dynamic_ssl_server_credentials(
-        certificates.read(), certificates.changed, require_client_authentication=config.client_ca is not None
+        certificates.read(),
+        certificates.changed,  # type: ignore[arg-type]  # gRPC's stubs do not know that None keeps the old one
+        require_client_authentication=config.client_ca is not None,
     )
 
 

@@ -88,9 +88,16 @@ def test_no_call_is_dropped_while_a_new_cluster_takes_over(
 def test_calls_are_dropped_if_a_gateway_ends_without_a_drain(make_gateway: MakeGateway, tmp_path: Path) -> None:
     """So the load above would notice."""
     old, new = _slow(make_gateway(**LEAVING)), _slow(make_gateway(**LEAVING))
+    halfway = threading.Event()
+
+    async def hook(at: int, output: object) -> None:
+        if at == 2:
+            halfway.set()
+            await asyncio.Event().wait()
+
+    old.engine().hook = hook
     with HaProxy(tmp_path, "http", {"old": old.address, "new": new.address}) as proxy, Load(proxy.address) as load:
-        load.goes_on()
-        load.until(lambda: old.engine().load().running > 0)
+        assert halfway.wait(20)
         old.stop(0)
         load.until(lambda: bool(load.failures))
 
