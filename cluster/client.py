@@ -143,6 +143,18 @@ class Client:
         finally:
             call.cancel()
 
+    def resume(self, request_id: str, after_chunk_index: int | None = None) -> Generator[Piece, None, None]:
+        """Streams the rest of a resumable answer, from any gateway: what is behind the last message that arrived, else
+        all. Leaving the loop early ends this call, not the answer."""
+        message = generation_pb2.ResumeGenerateRequest(request_id=request_id, after_chunk_index=after_chunk_index)
+        call = self._generation.ResumeGenerate(message, timeout=self._timeout_s, metadata=self._metadata)
+        try:
+            with _our_errors():
+                for response in call:
+                    yield Piece.of(response.chunk)
+        finally:
+            call.cancel()
+
     def generate(self, message: Message, **options: Any) -> generation_pb2.GenerateResponse:
         """The whole answer at once. Options: see `request`."""
         return self.raw_generate(request(message, **options))
@@ -213,17 +225,22 @@ def request(
     allowed_variants: Sequence[str] = (),
     preference: str = "",
     priority: str = "",
+    request_id: str = "",
+    resumable: bool = False,
     **generation_config: Any,
 ) -> generation_pb2.GenerateRequest:
     """A GenerateRequest from plain values. `media` are files put before the text; `tools` are what the model may call
-    (see `function`); `preference` is fast, balanced or best, `priority` interactive or batch; the rest are the fields
-    of GenerationConfig (`max_output_tokens`, `temperature`, `seed`, …).
+    (see `function`); `preference` is fast, balanced or best, `priority` interactive or batch; with a `request_id` a
+    retry gets the same answer, and with `resumable` too, `Client.resume` takes it up again; the rest are the fields of
+    GenerationConfig (`max_output_tokens`, `temperature`, `seed`, …).
 
     Raises InvalidRequest for values that a message cannot hold, OSError for a file that cannot be read."""
     with _refused_as_invalid():
         built = generation_pb2.GenerateRequest(
             model=model,
             session_id=session,
+            request_id=request_id,
+            resumable=resumable,
             contents=_contents(message, media),
             tools=tools,
             generation_config=generation_pb2.GenerationConfig(**generation_config),

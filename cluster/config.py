@@ -92,6 +92,19 @@ class SessionsConfig(_Section):
     max_session_mb: int = Field(64, ge=1, description="Largest conversation, media included, MiB.")
 
 
+class AnswersConfig(_Section):
+    """Answers to requests that carry a request_id: kept in Redis for retries, and for ResumeGenerate."""
+
+    keep_s: int = Field(600, ge=1, description="Seconds an answer is kept after its last message.")
+    grace_s: float = Field(30, ge=0, description="Seconds a resumable answer goes on while nobody listens.")
+    max_answer_mb: int = Field(
+        8, ge=1, description="Most of an answer that is kept, and largest request another gateway can go on with, MiB."
+    )
+    lease_s: float = Field(
+        5, ge=0.5, description="Seconds without a sign of life after which other gateways go on with an answer."
+    )
+
+
 class ReplicasConfig(_Section):
     """How many replicas of a variant."""
 
@@ -349,6 +362,7 @@ class ClusterConfig(_Section):
     )
     gateway: GatewayConfig = Field(default_factory=lambda: GatewayConfig())
     sessions: SessionsConfig = Field(default_factory=lambda: SessionsConfig())
+    answers: AnswersConfig = Field(default_factory=lambda: AnswersConfig())
     routing: RoutingPolicy = Field(default_factory=lambda: RoutingPolicy())
     admission: AdmissionConfig = Field(default_factory=lambda: AdmissionConfig())
     logs: LogsConfig = Field(default_factory=lambda: LogsConfig())

@@ -5,6 +5,8 @@ ClusterError                 INTERNAL
 ├── NotFound                 NOT_FOUND            ResourceInfo
 ├── AlreadyExists            ALREADY_EXISTS       ResourceInfo
 ├── NoVariant                FAILED_PRECONDITION  PreconditionFailure: why each variant was passed over
+├── NotResumable             FAILED_PRECONDITION  PreconditionFailure
+├── OutOfRange               OUT_OF_RANGE         BadRequest: the field that points too far
 ├── SessionConflict          ABORTED              ResourceInfo
 ├── Overloaded               RESOURCE_EXHAUSTED   RetryInfo
 │   ├── DeadlineTooShort     RESOURCE_EXHAUSTED   RetryInfo
@@ -153,6 +155,31 @@ class NoVariant(ClusterError):
         return [(item.type, item.subject, item.description) for item in detail.violations]
 
 
+class NotResumable(ClusterError):
+    """The answer was not asked for as one that can be taken up again."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    reason = "NOT_RESUMABLE"
+
+    def __init__(self, request_id: str, message: str) -> None:
+        super().__init__(message)
+        violation = error_details_pb2.PreconditionFailure.Violation
+        listed = [violation(type=self.reason, subject=request_id, description=message)]
+        self._details = (error_details_pb2.PreconditionFailure(violations=listed),)
+
+
+class OutOfRange(ClusterError):
+    """A field points outside of what is there."""
+
+    code = grpc.StatusCode.OUT_OF_RANGE
+    reason = "OUT_OF_RANGE"
+
+    def __init__(self, field: str, description: str) -> None:
+        super().__init__(f"{field}: {description}")
+        violation = error_details_pb2.BadRequest.FieldViolation(field=field, description=description)
+        self._details = (error_details_pb2.BadRequest(field_violations=[violation]),)
+
+
 class _RetryableError(ClusterError):
     """An error that goes away with time."""
 
@@ -221,6 +248,8 @@ _BY_REASON: dict[str, type[ClusterError]] = {
         NotFound,
         AlreadyExists,
         NoVariant,
+        NotResumable,
+        OutOfRange,
         SessionConflict,
         Overloaded,
         DeadlineTooShort,

@@ -136,6 +136,12 @@ ROUTED = Metric(
 REJECTED = Metric(
     "gemma_cluster_rejected_requests", "{request}", "Calls refused before their answer began, by reason", (REASON,)
 )
+RESUMES = Metric(
+    "gemma_cluster_resumes",
+    "{request}",
+    "Answers taken up again, by where they were: live at this gateway, kept in Redis, or an orphan",
+    (REASON,),
+)
 RUNNING = Metric(
     "gemma_cluster_running_requests", "{request}", "Requests in a replica's batch", (MODEL, REPLICA), is_gauge=True
 )
@@ -166,6 +172,7 @@ METRICS = (
     CACHED_TOKENS,
     ROUTED,
     REJECTED,
+    RESUMES,
     RUNNING,
     WAITING,
     KV_TOKENS,

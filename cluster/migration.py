@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from array import array
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
 
 from cluster.errors import NotSupported, Overloaded, ReplicaLost, Unavailable
@@ -30,12 +30,13 @@ Chunks = AsyncGenerator[ReplicaChunk, None]
 Attempt = Callable[[ReplicaRequest], Chunks]
 
 
-async def migrating(attempt: Attempt, request: ReplicaRequest) -> Chunks:
+async def migrating(attempt: Attempt, request: ReplicaRequest, begun: Iterable[ReplicaChunk] = ()) -> Chunks:
     """The chunks of a whole answer, whichever replicas they come from. `attempt` asks one of them.
 
+    `begun` is what an answer has already, whose gateway was lost; what is behind it comes.
     Raises the replica's own error, and Unavailable for an answer that nobody can go on with.
     """
-    answer = PartialAnswer(request)
+    answer = PartialAnswer(request, begun)
     while not answer.is_finished:
         chunks = _patiently(attempt, answer.rest()) if answer.num_migrations else attempt(request)
         try:
@@ -51,13 +52,17 @@ async def migrating(attempt: Attempt, request: ReplicaRequest) -> Chunks:
 class PartialAnswer:
     """What has arrived of an answer."""
 
-    def __init__(self, request: ReplicaRequest) -> None:
+    def __init__(self, request: ReplicaRequest, begun: Iterable[ReplicaChunk] = ()) -> None:
         self._request = request
         self._token_ids = array("i")
         self._responses: list[bytes] = []
         self._cached_tokens: int | None = None
         self.num_migrations = 0
         self.is_finished = False
+        for chunk in begun:
+            self.taken(chunk)
+            # With its gateway, an answer has lost its replica.
+            self.num_migrations = 1
 
     def taken(self, chunk: ReplicaChunk) -> ReplicaChunk:
         """The chunk, noted; its result, if it has one, is that of the whole answer."""

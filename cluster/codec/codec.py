@@ -110,6 +110,8 @@ def _check_ids(request: GenerateRequest, violations: Violations) -> None:
         value = getattr(request, name)
         if value and not _ID.fullmatch(value):
             violations.add(name, f"{_ID_RULE}, not {shown(value)}")
+    if request.resumable and not request.request_id:
+        violations.add("resumable", "is set without a request_id to resume by")
     if request.session_etag and not request.session_id:
         violations.add("session_etag", "is set without a session_id")
     if len(request.session_etag) > _MAX_ETAG_CHARS:

@@ -9,6 +9,7 @@ import ray
 from ray.serve.handle import DeploymentHandle
 
 from cluster.admission import Admission
+from cluster.answers.store import AnswerStore
 from cluster.capabilities import Capabilities, read_capabilities
 from cluster.checkpoints import resolve_checkpoint
 from cluster.codec import Codec
@@ -18,6 +19,7 @@ from cluster.gateway.admin import AdminServicer
 from cluster.gateway.drain import Drain
 from cluster.gateway.edge import Edge
 from cluster.gateway.generation import GenerationServicer
+from cluster.gateway.kept_answers import KeptAnswers
 from cluster.gateway.models import ModelServicer
 from cluster.gateway.server import ADMIN, GENERATION, MODELS, SESSIONS, GrpcServer
 from cluster.gateway.sessions import SessionServicer
@@ -45,21 +47,23 @@ class Gateway:
         self._admission = Admission(self._config, redis_url)
         self._loads = LoadMonitor(app_name, self._config.variants, self._admission.gates)
         self._sessions = SessionStore(redis_url, self._config.sessions)
+        self._answers = _answers(self._config, redis_url)
         capabilities = {name: variant.capabilities for name, variant in variants.items()}
         router = Router(variants, self._config.routing, self._loads)
         codec = Codec(frozenset(variants))
         edge = Edge(self._config.gateway.max_concurrent_requests)
         self._server = GrpcServer(self._config.gateway, edge)
         self._drain = Drain(self._server, self._config.gateway)
-        drain_on_sigterm(self._drain.run)
+        drain_on_sigterm(self._leave)
         await self._server.start(
             {
-                GENERATION: GenerationServicer(codec, self._sessions, router, self._admission, replicas),
+                GENERATION: GenerationServicer(codec, self._sessions, router, self._admission, replicas, self._answers),
                 SESSIONS: SessionServicer(self._sessions, frozenset(variants)),
                 ADMIN: AdminServicer(replicas, self._drain, edge),
                 MODELS: ModelServicer(capabilities, self._config.variants, self._loads),
             }
         )
+        self._keeping = self._answers.start()
         running = (self._loads.run(), self._admission.run(), self._watch_health())
         self._tasks = [asyncio.create_task(coroutine) for coroutine in running]
 
@@ -82,9 +86,14 @@ class Gateway:
 
     async def check_health(self) -> None:
         """Called by Serve; raises when a background task has died."""
-        for task in self._tasks:
+        for task in (*self._tasks, self._keeping):
             if task.done():
                 raise RuntimeError(f"the gateway's {task.get_coro()} has ended")
+
+    async def _leave(self) -> None:
+        await self._drain.run()
+        # Those that nobody listened to; other gateways go on with them.
+        await self._answers.close()
 
     async def __del__(self) -> None:
         """Called by Serve when the gateway is retired."""
@@ -92,8 +101,14 @@ class Gateway:
             await self._drain.stop()
             for task in self._tasks:
                 task.cancel()
+            await self._answers.close()
             await self._admission.close()
             await self._sessions.close()
+
+
+def _answers(config: ClusterConfig, redis_url: str) -> KeptAnswers:
+    patience_s = config.sessions.timeout_s
+    return KeptAnswers(AnswerStore(redis_url, config.answers, patience_s), config.answers, patience_s)
 
 
 def _read_variants(config: ClusterConfig) -> dict[str, RoutedVariant]:

@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
 from cluster.admission import Admission, Place
+from cluster.answers.log import AnswerLog
+from cluster.answers.record import AnswerKey
 from cluster.codec import Codec, check_results
 from cluster.errors import InvalidRequest, SessionConflict
 from cluster.gateway import messages
 from cluster.gateway.handlers import Context
+from cluster.gateway.kept_answers import KeptAnswers
 from cluster.gateway.request_record import current_record
 from cluster.replicas import Replicas
 from cluster.request import ParsedRequest
 from cluster.router import Routed, Router
 from cluster.sessions.store import SessionRecord, SessionStore
 from cluster.variants.parts import joined_parts
-from protos.gemmacluster.internal.v1.replica_pb2 import ReplicaChunk, ReplicaResult
+from protos.gemmacluster.internal.v1.replica_pb2 import ReplicaChunk
 from protos.gemmacluster.v1.content_pb2 import ROLE_MODEL, Content
 from protos.gemmacluster.v1.generation_pb2 import (
     CountTokensRequest,
     CountTokensResponse,
     GenerateRequest,
     GenerateResponse,
+    ResumeGenerateRequest,
+    ResumeGenerateResponse,
     RouteRequest,
     RouteResponse,
     StreamGenerateRequest,
@@ -42,8 +47,10 @@ class GenerationServicer:
         router: Router,
         admission: Admission,
         replicas: Mapping[str, Replicas],
+        answers: KeptAnswers,
     ) -> None:
         self._codec = codec
+        self._answers = answers
         self._sessions = sessions
         self._router = router
         self._admission = admission
@@ -71,6 +78,15 @@ class GenerationServicer:
             async for piece in pieces:
                 yield piece
 
+    async def ResumeGenerate(
+        self, request: ResumeGenerateRequest, context: Context
+    ) -> AsyncGenerator[ResumeGenerateResponse, None]:
+        """The rest of an answer."""
+        key, index = self._key(request.request_id), _index_behind(request)
+        async with aclosing(self._answers.resume(key, index, self._chunks)) as pieces:
+            async for piece in pieces:
+                yield ResumeGenerateResponse(chunk=StreamGenerateResponse.FromString(piece))
+
     async def CountTokens(self, request: CountTokensRequest, context: Context) -> CountTokensResponse:
         """Counts on the variant asked for, else the session's, else the smallest."""
         parsed, session = await self._load(request.request)
@@ -94,27 +110,55 @@ class GenerationServicer:
         )
 
     async def _answer(self, request: GenerateRequest, *, max_tokens_per_message: int) -> AsyncGenerator[bytes, None]:
-        """The path of a request. The last piece leaves only after the turn is stored."""
+        """The answer's messages; with a request_id, of the one answer that this request gets however often it comes."""
+        if request.request_id:
+            key = self._key(request.request_id)
+            pieces = self._answers.answer(key, request, max_tokens_per_message, self._chunks)
+        else:
+            pieces = _messages(self._chunks(request, max_tokens_per_message))
+        async with aclosing(pieces):
+            async for piece in pieces:
+                yield piece
+
+    def _key(self, request_id: str) -> AnswerKey:
+        record = current_record()
+        key = AnswerKey.of(self._admission.owner(record.call), request_id)
+        record.request_id = key.request_id
+        return key
+
+    async def _chunks(
+        self, request: GenerateRequest, max_tokens_per_message: int, log: AnswerLog | None = None
+    ) -> AsyncGenerator[ReplicaChunk, None]:
+        """The path of a request, or of what `log` lacks. The last chunk leaves only after the turn is stored."""
+        if log is not None and log.begun is not None and log.begun.settled is not None:
+            yield await self._stored(request, log.begun.variant, log.begun.settled)
+            return
         arrived = time.monotonic()
         parsed, session = await self._load(request, touch=True)
         if session is not None:
             self._sessions.ensure_room(session, parsed.contents)
         routed = await self._route(parsed, session)
         current_record().routed(routed.decision, routed.prompt.tokens_by_modality)
-        is_first = True
-        async with aclosing(self._admitted(routed, max_tokens_per_message)) as chunks:
+        if log is not None:
+            log.plan(routed.decision.variant, session.etag if session else "")
+        begun = log.begun.chunks if log is not None and log.begun is not None else ()
+        is_first = not begun
+        async with aclosing(self._admitted(routed, max_tokens_per_message, begun)) as chunks:
             async for chunk in chunks:
-                header = _header(routed, chunk, arrived) if is_first else b""
-                is_first, is_last = False, chunk.HasField("result")
-                trailer = await self._finish(routed, session, chunk.result) if is_last else b""
-                for piece in _framed(header, chunk.responses, trailer):
-                    yield piece
+                if is_first:
+                    chunk.responses[0] = _header(routed, chunk, arrived) + chunk.responses[0]
+                    is_first = False
+                if chunk.HasField("result"):
+                    await self._finish(routed, session, chunk, log)
+                yield chunk
 
-    async def _admitted(self, routed: Routed, max_tokens_per_message: int) -> AsyncGenerator[ReplicaChunk, None]:
+    async def _admitted(
+        self, routed: Routed, max_tokens_per_message: int, begun: Sequence[ReplicaChunk]
+    ) -> AsyncGenerator[ReplicaChunk, None]:
         """The replicas' chunks, once it is the request's turn. Closing it gives the slot back."""
         replicas = self._replicas[routed.decision.variant]
         with await self._admit(routed) as place:
-            async with aclosing(replicas.generate(routed.replica_request(max_tokens_per_message))) as chunks:
+            async with aclosing(replicas.generate(routed.replica_request(max_tokens_per_message), begun)) as chunks:
                 async for chunk in chunks:
                     place.count(len(chunk.token_ids))
                     yield chunk
@@ -152,23 +196,45 @@ class GenerationServicer:
     async def _route(self, parsed: ParsedRequest, session: SessionRecord | None) -> Routed:
         return await self._router.route(parsed, _history(session), session.variant_pin if session else None)
 
-    async def _finish(self, routed: Routed, session: SessionRecord | None, result: ReplicaResult) -> bytes:
-        """Stores the turn, and makes what the last message adds."""
-        current_record().result = result
+    async def _finish(
+        self, routed: Routed, session: SessionRecord | None, last: ReplicaChunk, log: AnswerLog | None
+    ) -> None:
+        """Adds what the last message tells, and stores the turn."""
+        current_record().result = last.result
         trailer = StreamGenerateResponse(
-            finish_reason=result.finish_reason, usage=messages.usage(routed.prompt, result)
+            finish_reason=last.result.finish_reason, usage=messages.usage(routed.prompt, last.result)
         )
-        if session is not None:
-            contents = [*routed.request.contents, result.content]
-            record = await self._sessions.append_turn(
-                session.session_id,
-                etag=session.etag,
-                contents=contents,
-                variant=routed.decision.variant,
-                request_id=routed.request.request_id,
-            )
-            trailer.session.CopyFrom(messages.session_state(record))
-        return bytes(trailer.SerializeToString())
+        last.responses[-1] += trailer.SerializeToString()
+        if session is None:
+            return
+        if log is not None:
+            await log.settle(last)
+        await self._store(routed.request, session.etag, routed.decision.variant, last)
+
+    async def _stored(self, request: GenerateRequest, variant: str, settled: ReplicaChunk) -> ReplicaChunk:
+        """The last chunk of an answer whose gateway was lost before, or after, it stored the turn."""
+        parsed = await self._codec.parse(request)
+        await self._store(parsed, request.session_etag, variant, settled)
+        return settled
+
+    async def _store(self, request: ParsedRequest, etag: str, variant: str, last: ReplicaChunk) -> None:
+        """Appends the turn, and says so in the last message. Done twice, it is the same turn."""
+        assert request.session_id is not None
+        record = await self._sessions.append_turn(
+            request.session_id,
+            etag=etag,
+            contents=[*request.contents, last.result.content],
+            variant=variant,
+            request_id=request.request_id,
+        )
+        last.responses[-1] += StreamGenerateResponse(session=messages.session_state(record)).SerializeToString()
+
+
+async def _messages(chunks: AsyncGenerator[ReplicaChunk, None]) -> AsyncGenerator[bytes, None]:
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            for response in chunk.responses:
+                yield response
 
 
 def _header(routed: Routed, first: ReplicaChunk, arrived: float) -> bytes:
@@ -183,14 +249,6 @@ def _header(routed: Routed, first: ReplicaChunk, arrived: float) -> bytes:
     return bytes(header.SerializeToString())
 
 
-def _framed(header: bytes, responses: Iterable[bytes], trailer: bytes) -> Iterator[bytes]:
-    """Adds header and trailer to the first and last of the replica's messages by laying their bytes end to end."""
-    pieces = list(responses)
-    pieces[0] = header + pieces[0]
-    pieces[-1] += trailer
-    return iter(pieces)
-
-
 def _history(session: SessionRecord | None) -> tuple[Content, ...]:
     return (session.contents or ()) if session else ()
 
@@ -201,3 +259,12 @@ def _max_tokens_per_message(request: StreamGenerateRequest) -> int:
     if request.max_tokens_per_message < 1:
         raise InvalidRequest.of("max_tokens_per_message", "must be at least 1")
     return int(request.max_tokens_per_message)
+
+
+def _index_behind(request: ResumeGenerateRequest) -> int:
+    """The first message that the caller has not got."""
+    if not request.HasField("after_chunk_index"):
+        return 0
+    if request.after_chunk_index < 0:
+        raise InvalidRequest.of("after_chunk_index", "must be at least 0; leave it unset when no message arrived")
+    return int(request.after_chunk_index) + 1

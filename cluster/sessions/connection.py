@@ -36,9 +36,13 @@ _ERROR_CODE = re.compile(r": -([A-Z]+) |^([A-Z]+)\b")
 class RedisConnection:
     """Runs operations on one Redis. Connects when first needed, and again by itself after Redis was away."""
 
-    def __init__(self, url: str, timeout_s: float) -> None:
-        """Takes a redis://, rediss:// or unix:// URL. Raises ValueError when it is none of those."""
+    def __init__(self, url: str, timeout_s: float, away: str = _AWAY) -> None:
+        """Takes a redis://, rediss:// or unix:// URL. Raises ValueError when it is none of those.
+
+        `away` tells the caller what it means that Redis does not answer.
+        """
         self._timeout_s = timeout_s
+        self._away = away
         # No retries in the client: the deadline is the caller's, and the pool checks a connection before it
         # hands it out and replaces one that Redis has closed.
         self._pool = ConnectionPool.from_url(
@@ -61,7 +65,7 @@ class RedisConnection:
             async with asyncio.timeout(self._timeout_s), self._slots:
                 return await operation(self._client)
         except (TimeoutError, OSError, RedisError) as error:
-            failure = to_cluster_error(error)
+            failure = to_cluster_error(error, self._away)
             if _code(error) == "READONLY":
                 # After a failover the name may lead to the new primary: connect anew.
                 await self._pool.disconnect(inuse_connections=False)
@@ -72,7 +76,7 @@ class RedisConnection:
         await self._pool.aclose()
 
 
-def to_cluster_error(error: Exception) -> ClusterError:
+def to_cluster_error(error: Exception, away: str = _AWAY) -> ClusterError:
     """What a failed Redis call means to the caller. Messages hold nothing of the URL or of the data."""
     code = _code(error)
     if code == "OOM":
@@ -84,7 +88,7 @@ def to_cluster_error(error: Exception) -> ClusterError:
     if code in _NOT_READY_CODES:
         return Unavailable(_NOT_READY.format(code=code))
     if isinstance(error, TimeoutError | OSError | RedisConnectionError | RedisTimeoutError):
-        return Unavailable(_AWAY)
+        return Unavailable(away)
     return ClusterError(f"the session store failed: {type(error).__name__}")
 
 

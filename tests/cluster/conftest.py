@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cluster.client import Client
-from cluster.config import ClusterConfig, GatewayConfig, SessionsConfig, VariantConfig
+from cluster.config import AnswersConfig, ClusterConfig, GatewayConfig, SessionsConfig, VariantConfig
 from cluster.sessions.embedded import EmbeddedValkey
 from tests.cluster.gateway.local_gateway import LARGE, SMALL, LocalGateway
 from tests.cluster.gateway.loop_thread import LoopThread
@@ -19,12 +19,14 @@ from tests.ports import free_port
 MakeGateway = Callable[..., LocalGateway]
 
 
-def _config(**gateway: Any) -> ClusterConfig:
+def make_config(answers: AnswersConfig | None = None, redis_timeout_s: float = 0.5, **gateway: Any) -> ClusterConfig:
+    """Two variants on the echo engine; keywords are GatewayConfig's."""
     echo = VariantConfig(engine="echo", max_context_tokens=4096, max_batch_size=8, max_queued_requests=8)
     return ClusterConfig(
         family="tiny",
         gateway=GatewayConfig(port=free_port(), **gateway),
-        sessions=SessionsConfig(timeout_s=0.5, max_session_mb=1, ttl_s=600),
+        sessions=SessionsConfig(timeout_s=redis_timeout_s, max_session_mb=1, ttl_s=600),
+        answers=answers or AnswersConfig(),
         variants={SMALL: echo, LARGE: echo},
     )
 
@@ -46,7 +48,7 @@ def gateway_valkey() -> Iterator[EmbeddedValkey]:
 @pytest.fixture(scope="session")
 def shared_gateway(gateway_loop: LoopThread, gateway_valkey: EmbeddedValkey) -> Iterator[LocalGateway]:
     """The gateway of all tests that do not need one of their own."""
-    gateway = LocalGateway(_config(), gateway_valkey, gateway_loop).start()
+    gateway = LocalGateway(make_config(), gateway_valkey, gateway_loop).start()
     yield gateway
     gateway.stop()
 
@@ -92,11 +94,11 @@ def gateway(shared_gateway: LocalGateway) -> Iterator[LocalGateway]:
 
 @pytest.fixture
 def make_gateway(gateway_loop: LoopThread, gateway_valkey: EmbeddedValkey) -> Iterator[MakeGateway]:
-    """`make_gateway(max_concurrent_requests=2)`: a gateway of the test's own; keywords are GatewayConfig's."""
+    """`make_gateway(max_concurrent_requests=2)`: a gateway of its own; keywords are `make_config`'s."""
     made: list[LocalGateway] = []
 
     def make(**options: Any) -> LocalGateway:
-        made.append(LocalGateway(_config(**options), gateway_valkey, gateway_loop).start())
+        made.append(LocalGateway(make_config(**options), gateway_valkey, gateway_loop).start())
         return made[-1]
 
     yield make

@@ -22,12 +22,11 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
-from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from protos.gemmacluster.v1 import content_pb2 as protos_dot_gemmacluster_dot_v1_dot_content__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'protos/gemmacluster/v1/generation.proto\x12\x0fgemmacluster.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a$protos/gemmacluster/v1/content.proto\"\x9c\x05\n\x10GenerationConfig\x12\x1e\n\x11max_output_tokens\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x18\n\x0btemperature\x18\x02 \x01(\x02H\x01\x88\x01\x01\x12\x12\n\x05top_k\x18\x03 \x01(\x05H\x02\x88\x01\x01\x12\x12\n\x05top_p\x18\x04 \x01(\x02H\x03\x88\x01\x01\x12\x11\n\x04seed\x18\x05 \x01(\x03H\x04\x88\x01\x01\x12\x16\n\x0estop_sequences\x18\x06 \x03(\t\x12\x15\n\x08thinking\x18\x07 \x01(\x08H\x05\x88\x01\x01\x12\x12\n\x05min_p\x18\x08 \x01(\x02H\x06\x88\x01\x01\x12\x1f\n\x12repetition_penalty\x18\t \x01(\x02H\x07\x88\x01\x01\x12\x1d\n\x10presence_penalty\x18\n \x01(\x02H\x08\x88\x01\x01\x12\x1e\n\x11\x66requency_penalty\x18\x0b \x01(\x02H\t\x88\x01\x01\x12\x44\n\nlogit_bias\x18\x0c \x03(\x0b\x32\x30.gemmacluster.v1.GenerationConfig.LogitBiasEntry\x12\x15\n\x08logprobs\x18\r \x01(\x05H\n\x88\x01\x01\x12\x38\n\x0fresponse_format\x18\x0e \x01(\x0b\x32\x1f.gemmacluster.v1.ResponseFormat\x1a\x30\n\x0eLogitBiasEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12\r\n\x05value\x18\x02 \x01(\x02:\x02\x38\x01\x42\x14\n\x12_max_output_tokensB\x0e\n\x0c_temperatureB\x08\n\x06_top_kB\x08\n\x06_top_pB\x07\n\x05_seedB\x0b\n\t_thinkingB\x08\n\x06_min_pB\x15\n\x13_repetition_penaltyB\x13\n\x11_presence_penaltyB\x14\n\x12_frequency_penaltyB\x0b\n\t_logprobs\"\xff\x01\n\x0eResponseFormat\x12.\n\x0bjson_schema\x18\x01 \x01(\x0b\x32\x17.google.protobuf.StructH\x00\x12\x41\n\x0bjson_object\x18\x02 \x01(\x0b\x32*.gemmacluster.v1.ResponseFormat.JsonObjectH\x00\x12\x0f\n\x05regex\x18\x03 \x01(\tH\x00\x12\x38\n\x06\x63hoice\x18\x04 \x01(\x0b\x32&.gemmacluster.v1.ResponseFormat.ChoiceH\x00\x1a\x0c\n\nJsonObject\x1a\x17\n\x06\x43hoice\x12\r\n\x05texts\x18\x01 \x03(\tB\x08\n\x06\x66ormat\"@\n\x0cTokenLogprob\x12\x10\n\x08token_id\x18\x01 \x01(\x05\x12\r\n\x05token\x18\x02 \x01(\x0c\x12\x0f\n\x07logprob\x18\x03 \x01(\x02\"j\n\rTokenLogprobs\x12-\n\x06\x63hosen\x18\x01 \x01(\x0b\x32\x1d.gemmacluster.v1.TokenLogprob\x12*\n\x03top\x18\x02 \x03(\x0b\x32\x1d.gemmacluster.v1.TokenLogprob\"\x8a\x01\n\x12RoutingPreferences\x12\x36\n\npreference\x18\x01 \x01(\x0e\x32\".gemmacluster.v1.RoutingPreference\x12\x18\n\x10\x61llowed_variants\x18\x02 \x03(\t\x12\x15\n\x08max_cost\x18\x03 \x01(\x01H\x00\x88\x01\x01\x42\x0b\n\t_max_cost\"?\n\rRoutingReason\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07variant\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"\x8c\x01\n\x0bRoutingInfo\x12\x0f\n\x07variant\x18\x01 \x01(\t\x12/\n\x07reasons\x18\x02 \x03(\x0b\x32\x1e.gemmacluster.v1.RoutingReason\x12\x10\n\x08queue_ms\x18\x03 \x01(\x01\x12\x15\n\rcached_tokens\x18\x04 \x01(\x05\x12\x12\n\ncandidates\x18\x05 \x03(\t\"\xbc\x01\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\x05\x12\x42\n\x19prompt_tokens_by_modality\x18\x02 \x03(\x0b\x32\x1f.gemmacluster.v1.ModalityTokens\x12\x15\n\routput_tokens\x18\x03 \x01(\x05\x12\x16\n\x0ethought_tokens\x18\x04 \x01(\x05\x12\x15\n\rcached_tokens\x18\x05 \x01(\x05\x12\x12\n\nmigrations\x18\x06 \x01(\x05\"?\n\x0cSessionState\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\r\n\x05turns\x18\x03 \x01(\x05\"\x96\x03\n\x0fGenerateRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12*\n\x08\x63ontents\x18\x03 \x03(\x0b\x32\x18.gemmacluster.v1.Content\x12\x34\n\x12system_instruction\x18\x04 \x01(\x0b\x32\x18.gemmacluster.v1.Content\x12<\n\x11generation_config\x18\x05 \x01(\x0b\x32!.gemmacluster.v1.GenerationConfig\x12\x34\n\x07routing\x18\x06 \x01(\x0b\x32#.gemmacluster.v1.RoutingPreferences\x12\x12\n\nsession_id\x18\x07 \x01(\t\x12\x14\n\x0csession_etag\x18\x08 \x01(\t\x12\x33\n\x05tools\x18\t \x03(\x0b\x32$.gemmacluster.v1.FunctionDeclaration\x12+\n\x08priority\x18\n \x01(\x0e\x32\x19.gemmacluster.v1.Priority\"\xbf\x02\n\x10GenerateResponse\x12)\n\x07\x63ontent\x18\x01 \x01(\x0b\x32\x18.gemmacluster.v1.Content\x12\x34\n\rfinish_reason\x18\x02 \x01(\x0e\x32\x1d.gemmacluster.v1.FinishReason\x12-\n\x07routing\x18\x03 \x01(\x0b\x32\x1c.gemmacluster.v1.RoutingInfo\x12%\n\x05usage\x18\x04 \x01(\x0b\x32\x16.gemmacluster.v1.Usage\x12.\n\x07session\x18\x05 \x01(\x0b\x32\x1d.gemmacluster.v1.SessionState\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x12\x30\n\x08logprobs\x18\x07 \x03(\x0b\x32\x1e.gemmacluster.v1.TokenLogprobs\"\x8a\x01\n\x15StreamGenerateRequest\x12\x31\n\x07request\x18\x01 \x01(\x0b\x32 .gemmacluster.v1.GenerateRequest\x12#\n\x16max_tokens_per_message\x18\x02 \x01(\x05H\x00\x88\x01\x01\x42\x19\n\x17_max_tokens_per_message\"\xda\x02\n\x16StreamGenerateResponse\x12)\n\x07\x63ontent\x18\x01 \x01(\x0b\x32\x18.gemmacluster.v1.Content\x12\x13\n\x0b\x63hunk_index\x18\x02 \x01(\x05\x12-\n\x07routing\x18\x03 \x01(\x0b\x32\x1c.gemmacluster.v1.RoutingInfo\x12\x34\n\rfinish_reason\x18\x04 \x01(\x0e\x32\x1d.gemmacluster.v1.FinishReason\x12%\n\x05usage\x18\x05 \x01(\x0b\x32\x16.gemmacluster.v1.Usage\x12.\n\x07session\x18\x06 \x01(\x0b\x32\x1d.gemmacluster.v1.SessionState\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12\x30\n\x08logprobs\x18\x08 \x03(\x0b\x32\x1e.gemmacluster.v1.TokenLogprobs\"n\n\x15ResumeGenerateRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x18\n\x10\x66rom_chunk_index\x18\x02 \x01(\x05\x12\'\n\x04wait\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"P\n\x16ResumeGenerateResponse\x12\x36\n\x05\x63hunk\x18\x01 \x01(\x0b\x32\'.gemmacluster.v1.StreamGenerateResponse\"G\n\x12\x43ountTokensRequest\x12\x31\n\x07request\x18\x01 \x01(\x0b\x32 .gemmacluster.v1.GenerateRequest\"y\n\x13\x43ountTokensResponse\x12\x14\n\x0ctotal_tokens\x18\x01 \x01(\x05\x12;\n\x12tokens_by_modality\x18\x02 \x03(\x0b\x32\x1f.gemmacluster.v1.ModalityTokens\x12\x0f\n\x07variant\x18\x03 \x01(\t\"A\n\x0cRouteRequest\x12\x31\n\x07request\x18\x01 \x01(\x0b\x32 .gemmacluster.v1.GenerateRequest\"\x9d\x01\n\rRouteResponse\x12-\n\x07routing\x18\x01 \x01(\x0b\x32\x1c.gemmacluster.v1.RoutingInfo\x12\x42\n\x19prompt_tokens_by_modality\x18\x02 \x03(\x0b\x32\x1f.gemmacluster.v1.ModalityTokens\x12\x19\n\x11max_output_tokens\x18\x03 \x01(\x05*\x92\x01\n\x11RoutingPreference\x12\"\n\x1eROUTING_PREFERENCE_UNSPECIFIED\x10\x00\x12\x1b\n\x17ROUTING_PREFERENCE_FAST\x10\x01\x12\x1f\n\x1bROUTING_PREFERENCE_BALANCED\x10\x02\x12\x1b\n\x17ROUTING_PREFERENCE_BEST\x10\x03*R\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x18\n\x14PRIORITY_INTERACTIVE\x10\x01\x12\x12\n\x0ePRIORITY_BATCH\x10\x02*c\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x1c\n\x18\x46INISH_REASON_MAX_TOKENS\x10\x02\x32\xd0\x03\n\x11GenerationService\x12O\n\x08Generate\x12 .gemmacluster.v1.GenerateRequest\x1a!.gemmacluster.v1.GenerateResponse\x12\x63\n\x0eStreamGenerate\x12&.gemmacluster.v1.StreamGenerateRequest\x1a\'.gemmacluster.v1.StreamGenerateResponse0\x01\x12\x63\n\x0eResumeGenerate\x12&.gemmacluster.v1.ResumeGenerateRequest\x1a\'.gemmacluster.v1.ResumeGenerateResponse0\x01\x12X\n\x0b\x43ountTokens\x12#.gemmacluster.v1.CountTokensRequest\x1a$.gemmacluster.v1.CountTokensResponse\x12\x46\n\x05Route\x12\x1d.gemmacluster.v1.RouteRequest\x1a\x1e.gemmacluster.v1.RouteResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'protos/gemmacluster/v1/generation.proto\x12\x0fgemmacluster.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a$protos/gemmacluster/v1/content.proto\"\x9c\x05\n\x10GenerationConfig\x12\x1e\n\x11max_output_tokens\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x18\n\x0btemperature\x18\x02 \x01(\x02H\x01\x88\x01\x01\x12\x12\n\x05top_k\x18\x03 \x01(\x05H\x02\x88\x01\x01\x12\x12\n\x05top_p\x18\x04 \x01(\x02H\x03\x88\x01\x01\x12\x11\n\x04seed\x18\x05 \x01(\x03H\x04\x88\x01\x01\x12\x16\n\x0estop_sequences\x18\x06 \x03(\t\x12\x15\n\x08thinking\x18\x07 \x01(\x08H\x05\x88\x01\x01\x12\x12\n\x05min_p\x18\x08 \x01(\x02H\x06\x88\x01\x01\x12\x1f\n\x12repetition_penalty\x18\t \x01(\x02H\x07\x88\x01\x01\x12\x1d\n\x10presence_penalty\x18\n \x01(\x02H\x08\x88\x01\x01\x12\x1e\n\x11\x66requency_penalty\x18\x0b \x01(\x02H\t\x88\x01\x01\x12\x44\n\nlogit_bias\x18\x0c \x03(\x0b\x32\x30.gemmacluster.v1.GenerationConfig.LogitBiasEntry\x12\x15\n\x08logprobs\x18\r \x01(\x05H\n\x88\x01\x01\x12\x38\n\x0fresponse_format\x18\x0e \x01(\x0b\x32\x1f.gemmacluster.v1.ResponseFormat\x1a\x30\n\x0eLogitBiasEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12\r\n\x05value\x18\x02 \x01(\x02:\x02\x38\x01\x42\x14\n\x12_max_output_tokensB\x0e\n\x0c_temperatureB\x08\n\x06_top_kB\x08\n\x06_top_pB\x07\n\x05_seedB\x0b\n\t_thinkingB\x08\n\x06_min_pB\x15\n\x13_repetition_penaltyB\x13\n\x11_presence_penaltyB\x14\n\x12_frequency_penaltyB\x0b\n\t_logprobs\"\xff\x01\n\x0eResponseFormat\x12.\n\x0bjson_schema\x18\x01 \x01(\x0b\x32\x17.google.protobuf.StructH\x00\x12\x41\n\x0bjson_object\x18\x02 \x01(\x0b\x32*.gemmacluster.v1.ResponseFormat.JsonObjectH\x00\x12\x0f\n\x05regex\x18\x03 \x01(\tH\x00\x12\x38\n\x06\x63hoice\x18\x04 \x01(\x0b\x32&.gemmacluster.v1.ResponseFormat.ChoiceH\x00\x1a\x0c\n\nJsonObject\x1a\x17\n\x06\x43hoice\x12\r\n\x05texts\x18\x01 \x03(\tB\x08\n\x06\x66ormat\"@\n\x0cTokenLogprob\x12\x10\n\x08token_id\x18\x01 \x01(\x05\x12\r\n\x05token\x18\x02 \x01(\x0c\x12\x0f\n\x07logprob\x18\x03 \x01(\x02\"j\n\rTokenLogprobs\x12-\n\x06\x63hosen\x18\x01 \x01(\x0b\x32\x1d.gemmacluster.v1.TokenLogprob\x12*\n\x03top\x18\x02 \x03(\x0b\x32\x1d.gemmacluster.v1.TokenLogprob\"\x8a\x01\n\x12RoutingPreferences\x12\x36\n\npreference\x18\x01 \x01(\x0e\x32\".gemmacluster.v1.RoutingPreference\x12\x18\n\x10\x61llowed_variants\x18\x02 \x03(\t\x12\x15\n\x08max_cost\x18\x03 \x01(\x01H\x00\x88\x01\x01\x42\x0b\n\t_max_cost\"?\n\rRoutingReason\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07variant\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"\x8c\x01\n\x0bRoutingInfo\x12\x0f\n\x07variant\x18\x01 \x01(\t\x12/\n\x07reasons\x18\x02 \x03(\x0b\x32\x1e.gemmacluster.v1.RoutingReason\x12\x10\n\x08queue_ms\x18\x03 \x01(\x01\x12\x15\n\rcached_tokens\x18\x04 \x01(\x05\x12\x12\n\ncandidates\x18\x05 \x03(\t\"\xbc\x01\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\x05\x12\x42\n\x19prompt_tokens_by_modality\x18\x02 \x03(\x0b\x32\x1f.gemmacluster.v1.ModalityTokens\x12\x15\n\routput_tokens\x18\x03 \x01(\x05\x12\x16\n\x0ethought_tokens\x18\x04 \x01(\x05\x12\x15\n\rcached_tokens\x18\x05 \x01(\x05\x12\x12\n\nmigrations\x18\x06 \x01(\x05\"?\n\x0cSessionState\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\r\n\x05turns\x18\x03 \x01(\x05\"\xa9\x03\n\x0fGenerateRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12*\n\x08\x63ontents\x18\x03 \x03(\x0b\x32\x18.gemmacluster.v1.Content\x12\x34\n\x12system_instruction\x18\x04 \x01(\x0b\x32\x18.gemmacluster.v1.Content\x12<\n\x11generation_config\x18\x05 \x01(\x0b\x32!.gemmacluster.v1.GenerationConfig\x12\x34\n\x07routing\x18\x06 \x01(\x0b\x32#.gemmacluster.v1.RoutingPreferences\x12\x12\n\nsession_id\x18\x07 \x01(\t\x12\x14\n\x0csession_etag\x18\x08 \x01(\t\x12\x33\n\x05tools\x18\t \x03(\x0b\x32$.gemmacluster.v1.FunctionDeclaration\x12+\n\x08priority\x18\n \x01(\x0e\x32\x19.gemmacluster.v1.Priority\x12\x11\n\tresumable\x18\x0b \x01(\x08\"\xbf\x02\n\x10GenerateResponse\x12)\n\x07\x63ontent\x18\x01 \x01(\x0b\x32\x18.gemmacluster.v1.Content\x12\x34\n\rfinish_reason\x18\x02 \x01(\x0e\x32\x1d.gemmacluster.v1.FinishReason\x12-\n\x07routing\x18\x03 \x01(\x0b\x32\x1c.gemmacluster.v1.RoutingInfo\x12%\n\x05usage\x18\x04 \x01(\x0b\x32\x16.gemmacluster.v1.Usage\x12.\n\x07session\x18\x05 \x01(\x0b\x32\x1d.gemmacluster.v1.SessionState\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x12\x30\n\x08logprobs\x18\x07 \x03(\x0b\x32\x1e.gemmacluster.v1.TokenLogprobs\"\x8a\x01\n\x15StreamGenerateRequest\x12\x31\n\x07request\x18\x01 \x01(\x0b\x32 .gemmacluster.v1.GenerateRequest\x12#\n\x16max_tokens_per_message\x18\x02 \x01(\x05H\x00\x88\x01\x01\x42\x19\n\x17_max_tokens_per_message\"\xda\x02\n\x16StreamGenerateResponse\x12)\n\x07\x63ontent\x18\x01 \x01(\x0b\x32\x18.gemmacluster.v1.Content\x12\x13\n\x0b\x63hunk_index\x18\x02 \x01(\x05\x12-\n\x07routing\x18\x03 \x01(\x0b\x32\x1c.gemmacluster.v1.RoutingInfo\x12\x34\n\rfinish_reason\x18\x04 \x01(\x0e\x32\x1d.gemmacluster.v1.FinishReason\x12%\n\x05usage\x18\x05 \x01(\x0b\x32\x16.gemmacluster.v1.Usage\x12.\n\x07session\x18\x06 \x01(\x0b\x32\x1d.gemmacluster.v1.SessionState\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12\x30\n\x08logprobs\x18\x08 \x03(\x0b\x32\x1e.gemmacluster.v1.TokenLogprobs\"a\n\x15ResumeGenerateRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x1e\n\x11\x61\x66ter_chunk_index\x18\x02 \x01(\x05H\x00\x88\x01\x01\x42\x14\n\x12_after_chunk_index\"P\n\x16ResumeGenerateResponse\x12\x36\n\x05\x63hunk\x18\x01 \x01(\x0b\x32\'.gemmacluster.v1.StreamGenerateResponse\"G\n\x12\x43ountTokensRequest\x12\x31\n\x07request\x18\x01 \x01(\x0b\x32 .gemmacluster.v1.GenerateRequest\"y\n\x13\x43ountTokensResponse\x12\x14\n\x0ctotal_tokens\x18\x01 \x01(\x05\x12;\n\x12tokens_by_modality\x18\x02 \x03(\x0b\x32\x1f.gemmacluster.v1.ModalityTokens\x12\x0f\n\x07variant\x18\x03 \x01(\t\"A\n\x0cRouteRequest\x12\x31\n\x07request\x18\x01 \x01(\x0b\x32 .gemmacluster.v1.GenerateRequest\"\x9d\x01\n\rRouteResponse\x12-\n\x07routing\x18\x01 \x01(\x0b\x32\x1c.gemmacluster.v1.RoutingInfo\x12\x42\n\x19prompt_tokens_by_modality\x18\x02 \x03(\x0b\x32\x1f.gemmacluster.v1.ModalityTokens\x12\x19\n\x11max_output_tokens\x18\x03 \x01(\x05*\x92\x01\n\x11RoutingPreference\x12\"\n\x1eROUTING_PREFERENCE_UNSPECIFIED\x10\x00\x12\x1b\n\x17ROUTING_PREFERENCE_FAST\x10\x01\x12\x1f\n\x1bROUTING_PREFERENCE_BALANCED\x10\x02\x12\x1b\n\x17ROUTING_PREFERENCE_BEST\x10\x03*R\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x18\n\x14PRIORITY_INTERACTIVE\x10\x01\x12\x12\n\x0ePRIORITY_BATCH\x10\x02*c\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x1c\n\x18\x46INISH_REASON_MAX_TOKENS\x10\x02\x32\xd0\x03\n\x11GenerationService\x12O\n\x08Generate\x12 .gemmacluster.v1.GenerateRequest\x1a!.gemmacluster.v1.GenerateResponse\x12\x63\n\x0eStreamGenerate\x12&.gemmacluster.v1.StreamGenerateRequest\x1a\'.gemmacluster.v1.StreamGenerateResponse0\x01\x12\x63\n\x0eResumeGenerate\x12&.gemmacluster.v1.ResumeGenerateRequest\x1a\'.gemmacluster.v1.ResumeGenerateResponse0\x01\x12X\n\x0b\x43ountTokens\x12#.gemmacluster.v1.CountTokensRequest\x1a$.gemmacluster.v1.CountTokensResponse\x12\x46\n\x05Route\x12\x1d.gemmacluster.v1.RouteRequest\x1a\x1e.gemmacluster.v1.RouteResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,56 +35,56 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_GENERATIONCONFIG_LOGITBIASENTRY']._loaded_options = None
   _globals['_GENERATIONCONFIG_LOGITBIASENTRY']._serialized_options = b'8\001'
-  _globals['_ROUTINGPREFERENCE']._serialized_start=3707
-  _globals['_ROUTINGPREFERENCE']._serialized_end=3853
-  _globals['_PRIORITY']._serialized_start=3855
-  _globals['_PRIORITY']._serialized_end=3937
-  _globals['_FINISHREASON']._serialized_start=3939
-  _globals['_FINISHREASON']._serialized_end=4038
-  _globals['_GENERATIONCONFIG']._serialized_start=161
-  _globals['_GENERATIONCONFIG']._serialized_end=829
-  _globals['_GENERATIONCONFIG_LOGITBIASENTRY']._serialized_start=612
-  _globals['_GENERATIONCONFIG_LOGITBIASENTRY']._serialized_end=660
-  _globals['_RESPONSEFORMAT']._serialized_start=832
-  _globals['_RESPONSEFORMAT']._serialized_end=1087
-  _globals['_RESPONSEFORMAT_JSONOBJECT']._serialized_start=1040
-  _globals['_RESPONSEFORMAT_JSONOBJECT']._serialized_end=1052
-  _globals['_RESPONSEFORMAT_CHOICE']._serialized_start=1054
-  _globals['_RESPONSEFORMAT_CHOICE']._serialized_end=1077
-  _globals['_TOKENLOGPROB']._serialized_start=1089
-  _globals['_TOKENLOGPROB']._serialized_end=1153
-  _globals['_TOKENLOGPROBS']._serialized_start=1155
-  _globals['_TOKENLOGPROBS']._serialized_end=1261
-  _globals['_ROUTINGPREFERENCES']._serialized_start=1264
-  _globals['_ROUTINGPREFERENCES']._serialized_end=1402
-  _globals['_ROUTINGREASON']._serialized_start=1404
-  _globals['_ROUTINGREASON']._serialized_end=1467
-  _globals['_ROUTINGINFO']._serialized_start=1470
-  _globals['_ROUTINGINFO']._serialized_end=1610
-  _globals['_USAGE']._serialized_start=1613
-  _globals['_USAGE']._serialized_end=1801
-  _globals['_SESSIONSTATE']._serialized_start=1803
-  _globals['_SESSIONSTATE']._serialized_end=1866
-  _globals['_GENERATEREQUEST']._serialized_start=1869
-  _globals['_GENERATEREQUEST']._serialized_end=2275
-  _globals['_GENERATERESPONSE']._serialized_start=2278
-  _globals['_GENERATERESPONSE']._serialized_end=2597
-  _globals['_STREAMGENERATEREQUEST']._serialized_start=2600
-  _globals['_STREAMGENERATEREQUEST']._serialized_end=2738
-  _globals['_STREAMGENERATERESPONSE']._serialized_start=2741
-  _globals['_STREAMGENERATERESPONSE']._serialized_end=3087
-  _globals['_RESUMEGENERATEREQUEST']._serialized_start=3089
-  _globals['_RESUMEGENERATEREQUEST']._serialized_end=3199
-  _globals['_RESUMEGENERATERESPONSE']._serialized_start=3201
-  _globals['_RESUMEGENERATERESPONSE']._serialized_end=3281
-  _globals['_COUNTTOKENSREQUEST']._serialized_start=3283
-  _globals['_COUNTTOKENSREQUEST']._serialized_end=3354
-  _globals['_COUNTTOKENSRESPONSE']._serialized_start=3356
-  _globals['_COUNTTOKENSRESPONSE']._serialized_end=3477
-  _globals['_ROUTEREQUEST']._serialized_start=3479
-  _globals['_ROUTEREQUEST']._serialized_end=3544
-  _globals['_ROUTERESPONSE']._serialized_start=3547
-  _globals['_ROUTERESPONSE']._serialized_end=3704
-  _globals['_GENERATIONSERVICE']._serialized_start=4041
-  _globals['_GENERATIONSERVICE']._serialized_end=4505
+  _globals['_ROUTINGPREFERENCE']._serialized_start=3681
+  _globals['_ROUTINGPREFERENCE']._serialized_end=3827
+  _globals['_PRIORITY']._serialized_start=3829
+  _globals['_PRIORITY']._serialized_end=3911
+  _globals['_FINISHREASON']._serialized_start=3913
+  _globals['_FINISHREASON']._serialized_end=4012
+  _globals['_GENERATIONCONFIG']._serialized_start=129
+  _globals['_GENERATIONCONFIG']._serialized_end=797
+  _globals['_GENERATIONCONFIG_LOGITBIASENTRY']._serialized_start=580
+  _globals['_GENERATIONCONFIG_LOGITBIASENTRY']._serialized_end=628
+  _globals['_RESPONSEFORMAT']._serialized_start=800
+  _globals['_RESPONSEFORMAT']._serialized_end=1055
+  _globals['_RESPONSEFORMAT_JSONOBJECT']._serialized_start=1008
+  _globals['_RESPONSEFORMAT_JSONOBJECT']._serialized_end=1020
+  _globals['_RESPONSEFORMAT_CHOICE']._serialized_start=1022
+  _globals['_RESPONSEFORMAT_CHOICE']._serialized_end=1045
+  _globals['_TOKENLOGPROB']._serialized_start=1057
+  _globals['_TOKENLOGPROB']._serialized_end=1121
+  _globals['_TOKENLOGPROBS']._serialized_start=1123
+  _globals['_TOKENLOGPROBS']._serialized_end=1229
+  _globals['_ROUTINGPREFERENCES']._serialized_start=1232
+  _globals['_ROUTINGPREFERENCES']._serialized_end=1370
+  _globals['_ROUTINGREASON']._serialized_start=1372
+  _globals['_ROUTINGREASON']._serialized_end=1435
+  _globals['_ROUTINGINFO']._serialized_start=1438
+  _globals['_ROUTINGINFO']._serialized_end=1578
+  _globals['_USAGE']._serialized_start=1581
+  _globals['_USAGE']._serialized_end=1769
+  _globals['_SESSIONSTATE']._serialized_start=1771
+  _globals['_SESSIONSTATE']._serialized_end=1834
+  _globals['_GENERATEREQUEST']._serialized_start=1837
+  _globals['_GENERATEREQUEST']._serialized_end=2262
+  _globals['_GENERATERESPONSE']._serialized_start=2265
+  _globals['_GENERATERESPONSE']._serialized_end=2584
+  _globals['_STREAMGENERATEREQUEST']._serialized_start=2587
+  _globals['_STREAMGENERATEREQUEST']._serialized_end=2725
+  _globals['_STREAMGENERATERESPONSE']._serialized_start=2728
+  _globals['_STREAMGENERATERESPONSE']._serialized_end=3074
+  _globals['_RESUMEGENERATEREQUEST']._serialized_start=3076
+  _globals['_RESUMEGENERATEREQUEST']._serialized_end=3173
+  _globals['_RESUMEGENERATERESPONSE']._serialized_start=3175
+  _globals['_RESUMEGENERATERESPONSE']._serialized_end=3255
+  _globals['_COUNTTOKENSREQUEST']._serialized_start=3257
+  _globals['_COUNTTOKENSREQUEST']._serialized_end=3328
+  _globals['_COUNTTOKENSRESPONSE']._serialized_start=3330
+  _globals['_COUNTTOKENSRESPONSE']._serialized_end=3451
+  _globals['_ROUTEREQUEST']._serialized_start=3453
+  _globals['_ROUTEREQUEST']._serialized_end=3518
+  _globals['_ROUTERESPONSE']._serialized_start=3521
+  _globals['_ROUTERESPONSE']._serialized_end=3678
+  _globals['_GENERATIONSERVICE']._serialized_start=4015
+  _globals['_GENERATIONSERVICE']._serialized_end=4479
 # @@protoc_insertion_point(module_scope)

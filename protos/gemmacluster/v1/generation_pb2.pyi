@@ -1,6 +1,3 @@
-import datetime
-
-from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import struct_pb2 as _struct_pb2
 from protos.gemmacluster.v1 import content_pb2 as _content_pb2
 from google.protobuf.internal import containers as _containers
@@ -179,7 +176,7 @@ class SessionState(_message.Message):
     def __init__(self, session_id: _Optional[str] = ..., etag: _Optional[str] = ..., turns: _Optional[int] = ...) -> None: ...
 
 class GenerateRequest(_message.Message):
-    __slots__ = ("request_id", "model", "contents", "system_instruction", "generation_config", "routing", "session_id", "session_etag", "tools", "priority")
+    __slots__ = ("request_id", "model", "contents", "system_instruction", "generation_config", "routing", "session_id", "session_etag", "tools", "priority", "resumable")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     CONTENTS_FIELD_NUMBER: _ClassVar[int]
@@ -190,6 +187,7 @@ class GenerateRequest(_message.Message):
     SESSION_ETAG_FIELD_NUMBER: _ClassVar[int]
     TOOLS_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    RESUMABLE_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     model: str
     contents: _containers.RepeatedCompositeFieldContainer[_content_pb2.Content]
@@ -200,7 +198,8 @@ class GenerateRequest(_message.Message):
     session_etag: str
     tools: _containers.RepeatedCompositeFieldContainer[_content_pb2.FunctionDeclaration]
     priority: Priority
-    def __init__(self, request_id: _Optional[str] = ..., model: _Optional[str] = ..., contents: _Optional[_Iterable[_Union[_content_pb2.Content, _Mapping]]] = ..., system_instruction: _Optional[_Union[_content_pb2.Content, _Mapping]] = ..., generation_config: _Optional[_Union[GenerationConfig, _Mapping]] = ..., routing: _Optional[_Union[RoutingPreferences, _Mapping]] = ..., session_id: _Optional[str] = ..., session_etag: _Optional[str] = ..., tools: _Optional[_Iterable[_Union[_content_pb2.FunctionDeclaration, _Mapping]]] = ..., priority: _Optional[_Union[Priority, str]] = ...) -> None: ...
+    resumable: bool
+    def __init__(self, request_id: _Optional[str] = ..., model: _Optional[str] = ..., contents: _Optional[_Iterable[_Union[_content_pb2.Content, _Mapping]]] = ..., system_instruction: _Optional[_Union[_content_pb2.Content, _Mapping]] = ..., generation_config: _Optional[_Union[GenerationConfig, _Mapping]] = ..., routing: _Optional[_Union[RoutingPreferences, _Mapping]] = ..., session_id: _Optional[str] = ..., session_etag: _Optional[str] = ..., tools: _Optional[_Iterable[_Union[_content_pb2.FunctionDeclaration, _Mapping]]] = ..., priority: _Optional[_Union[Priority, str]] = ..., resumable: _Optional[bool] = ...) -> None: ...
 
 class GenerateResponse(_message.Message):
     __slots__ = ("content", "finish_reason", "routing", "usage", "session", "request_id", "logprobs")
@@ -249,14 +248,12 @@ class StreamGenerateResponse(_message.Message):
     def __init__(self, content: _Optional[_Union[_content_pb2.Content, _Mapping]] = ..., chunk_index: _Optional[int] = ..., routing: _Optional[_Union[RoutingInfo, _Mapping]] = ..., finish_reason: _Optional[_Union[FinishReason, str]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., session: _Optional[_Union[SessionState, _Mapping]] = ..., request_id: _Optional[str] = ..., logprobs: _Optional[_Iterable[_Union[TokenLogprobs, _Mapping]]] = ...) -> None: ...
 
 class ResumeGenerateRequest(_message.Message):
-    __slots__ = ("request_id", "from_chunk_index", "wait")
+    __slots__ = ("request_id", "after_chunk_index")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
-    FROM_CHUNK_INDEX_FIELD_NUMBER: _ClassVar[int]
-    WAIT_FIELD_NUMBER: _ClassVar[int]
+    AFTER_CHUNK_INDEX_FIELD_NUMBER: _ClassVar[int]
     request_id: str
-    from_chunk_index: int
-    wait: _duration_pb2.Duration
-    def __init__(self, request_id: _Optional[str] = ..., from_chunk_index: _Optional[int] = ..., wait: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    after_chunk_index: int
+    def __init__(self, request_id: _Optional[str] = ..., after_chunk_index: _Optional[int] = ...) -> None: ...
 
 class ResumeGenerateResponse(_message.Message):
     __slots__ = ("chunk",)

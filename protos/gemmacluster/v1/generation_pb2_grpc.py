@@ -81,7 +81,7 @@ class GenerationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ResumeGenerate(self, request, context):
-        """Takes up a stream again after a lost connection. Answers UNIMPLEMENTED in this release.
+        """Takes up the stream of a resumable request again, on any gateway: after a lost connection, or a lost gateway.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
+import redis
+
 from cluster.admission import Admission
 from cluster.codec import Codec
 from cluster.config import ClusterConfig
 from cluster.gateway.admin import AdminServicer
-from cluster.gateway.deployment import _read_variants
+from cluster.gateway.deployment import _answers, _read_variants
 from cluster.gateway.drain import Drain
 from cluster.gateway.edge import Edge
 from cluster.gateway.generation import GenerationServicer
@@ -53,6 +55,8 @@ class LocalGateway:
         for name in config.variants:
             self.counts.set_running(name, 1)
         self.sessions = SessionStore(self.valkey.url, config.sessions)
+        self.answers = _answers(config, self.valkey.url)
+        self.answers.start()
         self.server = GrpcServer(config.gateway, self.edge)
         self.drain = Drain(self.server, config.gateway)
         await self.server.start(self._servicers())
@@ -63,7 +67,9 @@ class LocalGateway:
         names = frozenset(self.variants)
         capabilities = {name: variant.capabilities for name, variant in self.variants.items()}
         return {
-            GENERATION: GenerationServicer(Codec(names), self.sessions, router, self.admission, self.replicas),
+            GENERATION: GenerationServicer(
+                Codec(names), self.sessions, router, self.admission, self.replicas, self.answers
+            ),
             SESSIONS: SessionServicer(self.sessions, names),
             ADMIN: AdminServicer(self.replicas, self.drain, self.edge),
             MODELS: ModelServicer(capabilities, self.config.variants, self.counts),
@@ -74,11 +80,12 @@ class LocalGateway:
         return self.replicas[variant].engine
 
     def busy(self) -> int:
-        """Requests that any part still holds: edge, gates, streams to replicas, engines."""
-        engines = (replicas.engine.load() for replicas in self.replicas.values())
+        """Requests that any part still holds: edge, answers without listeners, gates, streams to replicas, engines."""
+        loads = (replicas.engine.load() for replicas in self.replicas.values())
+        engines = sum(load.running + load.waiting for load in loads)
         streams = sum(replicas.in_flight for replicas in self.replicas.values())
         gated = sum(gate.in_flight for gate in self.admission.gates.values())
-        return self.edge.in_flight + gated + streams + sum(load.running + load.waiting for load in engines)
+        return self.edge.in_flight + self.answers.num_live + gated + streams + engines
 
     def becomes_idle(self, timeout_s: float = 5.0) -> bool:
         """True when nothing of a request is left within the timeout."""
@@ -87,11 +94,17 @@ class LocalGateway:
             time.sleep(0.005)
         return self.busy() == 0
 
+    def forget(self) -> None:
+        """Empties Valkey, so that a request_id is new again."""
+        with redis.Redis.from_url(self.valkey.url) as client:
+            client.flushall()
+
     def stop(self, grace_s: float = 1.0) -> None:
         """Stops the server and closes the connections to Valkey."""
         self.loop.run(self._stop(grace_s))
 
     async def _stop(self, grace_s: float) -> None:
         await self.server.stop(grace_s)
+        await self.answers.close()
         await self.admission.close()
         await self.sessions.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 
 from google.rpc import status_pb2
@@ -39,11 +39,13 @@ class LocalReplicas:
         engine = variant._engine = HookedEngine(variant._engine)
         return cls(variant, engine)
 
-    async def generate(self, request: ReplicaRequest) -> AsyncGenerator[ReplicaChunk, None]:
+    async def generate(
+        self, request: ReplicaRequest, begun: Iterable[ReplicaChunk] = ()
+    ) -> AsyncGenerator[ReplicaChunk, None]:
         """As the real one does; whoever is asked to go on with an answer is the same replica again."""
         self.in_flight += 1
         try:
-            async with aclosing(migrating(self._attempt, request)) as chunks:
+            async with aclosing(migrating(self._attempt, request, begun)) as chunks:
                 async for chunk in chunks:
                     yield chunk
         finally:

@@ -56,9 +56,11 @@ def _facts(responses: list[StreamGenerateResponse]) -> list[object]:
 def test_thoughts_and_calls_come_once_and_whole(
     client: Client, taught_gateway: LocalGateway, exchange: Exchange
 ) -> None:
+    taught_gateway.forget()
     whole = _stream(client, exchange)
     for index in {0, len(whole) // 2, len(whole) - 1}:
         taught_gateway.engine().hook = lose = Lose(index)
+        taught_gateway.forget()
         found = _stream(client, exchange)
         assert lose.times == 0
         assert _facts(found) == _facts(whole)

@@ -101,10 +101,13 @@ def test_calls_side_by_side_have_ids_of_their_own(client: Client) -> None:
 
 @pytest.mark.parametrize("per_message", [1, 4, None])
 @pytest.mark.parametrize("exchange", [HELLO, ASK, BOTH, BROKEN, SILENT])
-def test_a_stream_joined_is_the_whole_answer(client: Client, exchange: Exchange, per_message: int | None) -> None:
-    message = request(exchange.contents, **options_of(exchange))
-    message.request_id = "same"
+def test_a_stream_joined_is_the_whole_answer(
+    client: Client, taught_gateway: LocalGateway, exchange: Exchange, per_message: int | None
+) -> None:
+    taught_gateway.forget()
+    message = request(exchange.contents, request_id="same", **options_of(exchange))
     whole = client.raw_generate(message)
+    taught_gateway.forget()
     stream = list(client.raw_stream(StreamGenerateRequest(request=message, max_tokens_per_message=per_message)))
     parts: list[Part] = []
     for part in (part for response in stream for part in response.content.parts):
