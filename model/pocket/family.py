@@ -44,8 +44,7 @@ _SMALL_VISION = _vision(has_clipped_linears=True)
 _LARGE_VISION = _vision(has_standardized_output=True)
 
 
-def _audio(text_size: int) -> AudioConfig:
-    return AudioConfig(hidden_size=96, num_layers=3, num_heads=4, conv_channels=(128, 16), output_size=text_size)
+_AUDIO = AudioConfig(hidden_size=96, num_layers=3, num_heads=4, conv_channels=(128, 16), output_size=128)
 
 
 POCKET_E2B = _model(
@@ -65,7 +64,7 @@ POCKET_E2B = _model(
         per_layer_vocab_size=VOCAB_SIZE,
     ),
     vision=_SMALL_VISION,
-    audio=_audio(128),
+    audio=_AUDIO,
 )
 
 POCKET_E4B = _model(
@@ -84,7 +83,7 @@ POCKET_E4B = _model(
         per_layer_vocab_size=VOCAB_SIZE,
     ),
     vision=_SMALL_VISION,
-    audio=_audio(160),
+    audio=_AUDIO,
 )
 
 POCKET_26B_A4B = _model(

@@ -2,25 +2,34 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch.utils.data import Dataset
 from tqdm import tqdm
 
+from model.config import ModelConfig
 from model.pocket.checkpoint import FOLDER, write_checkpoint
 from model.pocket.curriculum import HEARING, lessons
 from model.pocket.dialogue import Split
 from model.pocket.family import POCKET_VARIANTS
 from model.pocket.speech.clips import ClipPool
-from model.pocket.training.network import Network
-from model.pocket.training.run import Run, Schedule
+from model.pocket.training.cards import PictureCards, SoundCards
+from model.pocket.training.decoder import Decoder
+from model.pocket.training.ears import Ears
+from model.pocket.training.eyes import Eyes
+from model.pocket.training.run import Learner, Run, Schedule
 from model.pocket.training.stream import BatchStream, Portions
 
 _CLIPS = 6_000
-_ENCODERS_FIRST = Portions(rows=20, pictures=12, sounds=16, has_text=False)
-_TOGETHER = Portions(rows=16, pictures=8, sounds=8)
+_PICTURES, _SOUNDS = 24, 16
+_PORTIONS = Portions(rows=16, pictures=8, sounds=8)
+_EYES_RATE, _EARS_RATE = 4e-3, 2e-3
 _DESCRIPTION = """\
-Train a pocket checkpoint from scratch on the CPU. The same seed and number of threads give the same weights.
-A run that was stopped goes on from where it was when the same command is given again.
+Train a pocket checkpoint from scratch on the CPU: eyes first, then ears, each by itself, then the decoder that uses
+them. Eyes and ears are the same in every variant; the next one trained in the same working folder finds them there.
+The same seed and number of threads give the same weights. A run that was stopped goes on from where it was when the
+same command is given again.
 The variants that hear need espeak-ng, which speaks what they learn from (Debian: apt install espeak-ng)."""
 _EXAMPLES = """\
 examples:
@@ -32,14 +41,18 @@ def main(arguments: list[str] | None = None) -> None:
     """Parses the command line, trains, and writes."""
     options = _parser().parse_args(arguments)
     torch.set_num_threads(options.threads)
-    torch.manual_seed(options.seed)
     options.work.mkdir(parents=True, exist_ok=True)
-    schedule = Schedule(options.encoder_steps, options.steps, options.rate)
-    network = Network(POCKET_VARIANTS[options.variant])
-    run = Run(network, schedule, _stream(options, schedule), options.work / f"{options.variant}-{options.seed}.pt")
-    _show(run, schedule)
+    config = POCKET_VARIANTS[options.variant]
+    eyes = _eyes(options, config)
+    pools: dict[Split, ClipPool] = {"train": _clips(options.work)} if options.variant in HEARING else {}
+    ears = _ears(options, config, pools["train"]) if pools else None
+    torch.manual_seed(options.seed)
+    decoder = Decoder(config)
+    decoder.adopt(eyes.tower.state_dict(), ears.tower.state_dict() if ears else None)
+    stream = BatchStream(options.seed, _PORTIONS, lessons(options.variant, pools))
+    _train(options, options.variant, decoder, Schedule(options.steps, options.rate), stream)
     path = options.out or FOLDER / options.variant
-    write_checkpoint(options.variant, network.gemma.state_dict(), path)
+    write_checkpoint(options.variant, decoder.gemma.state_dict(), path)
     print(f"{options.variant} is in {path}; python -m model.pocket.evaluate says how good it is")
 
 
@@ -55,40 +68,46 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--work", type=Path, default=Path("pocket-training"), metavar="DIR", help="clips and progress")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--encoder-steps", type=int, default=600, help="when only what media show is learned")
-    parser.add_argument("--steps", type=int, default=2000, help="when everything is learned together")
-    parser.add_argument("--rate", type=float, default=2e-3, help="highest learning rate")
+    parser.add_argument("--eyes-steps", type=int, default=1500, help="of 24 pictures each")
+    parser.add_argument("--ears-steps", type=int, default=1500, help="of 16 sounds each")
+    parser.add_argument("--steps", type=int, default=2000, help="of 4096 tokens each, when the decoder learns")
+    parser.add_argument("--rate", type=float, default=2e-3, help="highest learning rate of the decoder")
     return parser
 
 
-def _stream(options: argparse.Namespace, schedule: Schedule) -> BatchStream:
-    pools: dict[Split, ClipPool] = {}
-    if options.variant in HEARING:
-        pools["train"] = _clips(options.work / "clips")
-    return BatchStream(
-        options.seed,
-        lambda step: _ENCODERS_FIRST if step < schedule.encoder_steps else _TOGETHER,
-        lessons(options.variant, pools),
-    )
+def _eyes(options: argparse.Namespace, config: ModelConfig) -> Eyes:
+    torch.manual_seed(options.seed)
+    eyes = Eyes(config)
+    _train(options, "eyes", eyes, Schedule(options.eyes_steps, _EYES_RATE), PictureCards(options.seed, _PICTURES))
+    return eyes
 
 
-def _clips(folder: Path) -> ClipPool:
+def _ears(options: argparse.Namespace, config: ModelConfig, clips: ClipPool) -> Ears:
+    torch.manual_seed(options.seed)
+    ears = Ears(config)
+    _train(options, "ears", ears, Schedule(options.ears_steps, _EARS_RATE), SoundCards(options.seed, _SOUNDS, clips))
+    return ears
+
+
+def _clips(work: Path) -> ClipPool:
     with tqdm(desc="clips spoken", total=_CLIPS) as bar:
 
         def spoken(_made: int, _of: int) -> None:
             bar.update()
 
-        return ClipPool(folder, "train", _CLIPS, on_progress=spoken)
+        return ClipPool(work / "clips", "train", _CLIPS, on_progress=spoken)
 
 
-def _show(run: Run, schedule: Schedule) -> None:
-    """A bar with the losses, smoothed. The first steps take minutes: the network is compiled."""
+def _train(
+    options: argparse.Namespace, name: str, learner: Learner, schedule: Schedule, stream: Dataset[Any]
+) -> None:
+    """Shows a bar with the losses, smoothed. The first step takes minutes: the network is compiled."""
+    run = Run(learner, schedule, stream, options.work / f"{name}-{options.seed}.pt")
     shown: dict[str, float] = {}
-    with tqdm(desc="compiling", total=schedule.total, initial=run.step, mininterval=1) as bar:
-        for step, losses in run.steps():
-            shown = {name: 0.95 * shown.get(name, loss) + 0.05 * loss for name, loss in losses.items()}
-            bar.set_description("encoders" if step <= schedule.encoder_steps else "training", refresh=False)
-            bar.set_postfix({name: f"{loss:.3f}" for name, loss in shown.items()}, refresh=False)
+    with tqdm(desc=name, total=schedule.steps, initial=run.step, mininterval=1) as bar:
+        for _, losses in run.steps():
+            shown = {kind: 0.95 * shown.get(kind, loss) + 0.05 * loss for kind, loss in losses.items()}
+            bar.set_postfix({kind: f"{loss:.3f}" for kind, loss in shown.items()}, refresh=False)
             bar.update()
 
 

@@ -11,6 +11,7 @@ from model.pocket.scenes.scene import COLOURS, SHAPES, TONES, Background, Colour
 from model.pocket.scenes.sizes import picture_size
 
 MAX_THINGS = 5
+_CELLS = 9
 # Of a cell, from its middle: half is the cell's edge, where a place would be a matter of opinion.
 _MAX_SHIFT = 0.25
 _CLOSER = 0.95
@@ -56,6 +57,11 @@ def any_kinds(rng: random.Random) -> list[Kind]:
     return [(rng.choice(shapes), rng.choice(colours)) for _ in range(rng.randint(1, MAX_THINGS))]
 
 
+def crowd(rng: random.Random) -> list[Kind]:
+    """More things than one would count at a glance, of any kind. To learn to see from."""
+    return [one_kind(rng, 1)[0] for _ in range(rng.randint(MAX_THINGS, _CELLS))]
+
+
 def some_kinds(rng: random.Random) -> list[Kind]:
     """Any of the three above."""
     form = rng.randrange(4)
@@ -69,7 +75,7 @@ def some_kinds(rng: random.Random) -> list[Kind]:
 def placed(rng: random.Random, split: Split, kinds: Sequence[Kind]) -> Scene:
     """A scene with one thing of each kind given, each in a cell of its own."""
     width, height = picture_size(rng, split)
-    cells = rng.sample(range(9), len(kinds))
+    cells = rng.sample(range(_CELLS), len(kinds))
     min_radius = _MIN_RADIUS * min(width, height) / 3
     things = []
     for (shape, colour), cell, (x, y, room) in zip(

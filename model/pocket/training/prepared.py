@@ -3,11 +3,15 @@
 Shapes: T tokens, P patches, C numbers in a patch, F mel frames, K mel bins, N soft tokens.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+from PIL.Image import Image
 from torch import Tensor
 
 from model.pocket.dialogue import Dialogue
+from model.pocket.scenes.scene import Scene
 from model.pocket.training import labels
 from model.pocket.transcript import own_tokens, tokens
 from model.preprocess.images import resized_patches
@@ -45,7 +49,10 @@ class Prepared(NamedTuple):
 
 def prepare(dialogue: Dialogue) -> Prepared:
     """Preprocesses the media and expands their placeholders."""
-    media = [_picture(part) if part["type"] == "image" else _sound(part) for part in _media(dialogue)]
+    media = [
+        picture(part["image"], part["scene"]) if part["type"] == "image" else sound(part["audio"], part["words"])
+        for part in _media(dialogue)
+    ]
     counts = [len(medium.words_N) if isinstance(medium, Picture) else medium.soft_tokens for medium in media]
     ids = tokens(dialogue, counts)
     pictures = [medium for medium in media if isinstance(medium, Picture)]
@@ -57,13 +64,14 @@ def _media(dialogue: Dialogue) -> list[dict[str, Any]]:
     return [part for parts in contents for part in parts if part["type"] in ("image", "audio")]
 
 
-def _picture(part: dict[str, Any]) -> Picture:
-    patches = resized_patches(part["image"].convert("RGB"), RULES)
-    words = labels.picture_words(part["scene"], patches.columns // POOLING, patches.rows // POOLING)
+def picture(image: Image, scene: Scene) -> Picture:
+    """The picture as the vision tower takes it, labelled by the scene that it was drawn from."""
+    patches = resized_patches(image.convert("RGB"), RULES)
+    words = labels.picture_words(scene, patches.columns // POOLING, patches.rows // POOLING)
     return Picture(patches.values_BPC[0], patches.positions_P2, words)
 
 
-def _sound(part: dict[str, Any]) -> Sound:
-    samples = part["audio"]
-    said = labels.spoken_words(part["words"])
+def sound(samples: np.ndarray, words: Sequence[str]) -> Sound:
+    """The sound as the audio tower takes it, labelled by the words that are spoken."""
+    said = labels.spoken_words(words)
     return Sound(log_mels(samples, RULES), audio_soft_tokens(len(samples) / RULES.sampling_rate_hz, RULES), said)

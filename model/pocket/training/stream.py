@@ -15,30 +15,26 @@ from model.pocket.training.prepared import Prepared, prepare
 
 @dataclass(frozen=True)
 class Portions:
-    """What a step holds: rows of tokens, and how many dialogues with a picture and with a sound are among them.
-
-    Without `has_text` the rest of the rows stays empty.
-    """
+    """What a step holds: rows of tokens, and how many dialogues with a picture and with a sound are among them."""
 
     rows: int
     pictures: int
     sounds: int
-    has_text: bool = True
 
 
 class BatchStream(Dataset[Batch]):
     """Batch number `step` by index. Text fills what media leave free."""
 
-    def __init__(self, seed: int, portions: Callable[[int], Portions], lessons: Lessons) -> None:
+    def __init__(self, seed: int, portions: Portions, lessons: Lessons) -> None:
         self._seed, self._portions, self._lessons = seed, portions, lessons
 
     def __getitem__(self, step: int) -> Batch:
-        rng, portions = random.Random(f"{self._seed} {step}"), self._portions(step)
+        rng, portions = random.Random(f"{self._seed} {step}"), self._portions
         media = [
             *_some(portions.pictures, lambda: draw(self._lessons.pictures, rng, "train")),
             *_some(portions.sounds, lambda: draw(self._lessons.sounds, rng, "train")),
         ]
-        text = self._filling(rng, portions.rows * ROW - _length(media)) if portions.has_text else []
+        text = self._filling(rng, portions.rows * ROW - _length(media))
         return pack([*media, *text], portions.rows)
 
     def _filling(self, rng: random.Random, room: int) -> list[Prepared]:

@@ -1,0 +1,32 @@
+"""The audio tower learning by itself to say the words it hears: the same ears serve every variant that hears."""
+
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import Gemma4AudioModel
+
+from model.config import ModelConfig
+from model.pocket.training import towers
+from model.pocket.training.hf import hf_config
+from model.pocket.training.initial import initialise
+from model.pocket.training.prepared import Sound
+from model.pocket.training.saying import sound_loss
+
+
+class Ears(nn.Module):
+    """`tower` is what is kept; `head` says the words until a decoder listens."""
+
+    def __init__(self, config: ModelConfig, *, is_compiled: bool = True) -> None:
+        super().__init__()
+        audio = hf_config(config).audio_config
+        self.tower: Any = Gemma4AudioModel(audio)
+        self.head = nn.Linear(audio.output_proj_dims, config.text.vocab_size, bias=False)
+        initialise(self)
+        if is_compiled:
+            towers.compile_audio(self.tower)
+
+    def losses(self, sounds: list[Sound]) -> dict[str, Tensor]:
+        """{"audio": how unlikely the spoken words are}."""
+        heard = towers.hear(self.tower, sounds)
+        return {"audio": sound_loss([self.head(F.rms_norm(one, one.shape[-1:])) for one in heard], sounds)}
