@@ -98,9 +98,7 @@ def _clips(work: Path) -> ClipPool:
         return ClipPool(work / "clips", "train", _CLIPS, on_progress=spoken)
 
 
-def _train(
-    options: argparse.Namespace, name: str, learner: Learner, schedule: Schedule, stream: Dataset[Any]
-) -> None:
+def _train(options: argparse.Namespace, name: str, learner: Learner, schedule: Schedule, stream: Dataset[Any]) -> None:
     """Shows a bar with the losses, smoothed. The first step takes minutes: the network is compiled."""
     run = Run(learner, schedule, stream, options.work / f"{name}-{options.seed}.pt")
     shown: dict[str, float] = {}

@@ -15,6 +15,7 @@ from model.config import ModelConfig
 from model.pocket.training import batch as batches
 from model.pocket.training import towers
 from model.pocket.training.batch import Batch
+from model.pocket.training.experts import compute_every_expert
 from model.pocket.training.hf import hf_config
 from model.pocket.training.initial import initialise
 from model.pocket.training.saying import picture_loss, sound_loss
@@ -32,6 +33,8 @@ class Decoder(nn.Module):
         initialise(self.gemma)
         self._cap = config.text.final_logit_softcap
         self._has_image_blocks = config.text.has_bidirectional_images
+        if config.text.moe is not None:
+            compute_every_expert(self.gemma)
         for tower in self._towers():
             tower.requires_grad_(False)
         if is_compiled:
@@ -82,6 +85,7 @@ class Decoder(nn.Module):
     def _said(self, soft_ND: Tensor) -> Tensor:
         said_NV: Tensor = soft_ND @ self._text.embed_tokens.weight.T
         return said_NV
+
     def _decoded(self, batch: Batch, soft: dict[int, Tensor]) -> Tensor:
         """[R, W, D]."""
         embeds_RWD = self._text.embed_tokens(batch.tokens_RW)

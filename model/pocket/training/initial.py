@@ -27,6 +27,8 @@ def initialise(gemma: Any) -> None:
             weight.normal_(std=0.02)
         elif "per_dim_scale" in name or name.endswith(".bias"):
             weight.zero_()
+        elif ".experts." in name:
+            weight.normal_(std=weight.shape[-1] ** -0.5)
         elif weight.dim() >= 2:
             weight.normal_(std=weight[0].numel() ** -0.5)
         else:

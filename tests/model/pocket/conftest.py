@@ -10,7 +10,7 @@ import torch
 
 from model.pocket.checkpoint import write_checkpoint
 from model.pocket.family import POCKET_VARIANTS
-from model.pocket.training.network import Network
+from model.pocket.training.decoder import Decoder
 
 MakeUntrained = Callable[[str], Path]
 
@@ -23,8 +23,8 @@ def make_untrained(tmp_path_factory: pytest.TempPathFactory) -> MakeUntrained:
     def make(variant: str) -> Path:
         if not (family / variant).exists():
             torch.manual_seed(0)
-            network = Network(POCKET_VARIANTS[variant], is_compiled=False)
-            write_checkpoint(variant, network.gemma.state_dict(), family / variant)
+            decoder = Decoder(POCKET_VARIANTS[variant], is_compiled=False)
+            write_checkpoint(variant, decoder.gemma.state_dict(), family / variant)
         return family / variant
 
     return make

@@ -1,38 +1,54 @@
-"""A run learns, is the same again for a seed, and goes on where it was stopped."""
+"""A run learns, is the same again for a seed, and goes on where it was stopped; what eyes learned, decoders use."""
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch.utils.data import Dataset
 
 from model.pocket import curriculum
 from model.pocket.curriculum import Lessons
 from model.pocket.family import POCKET_VARIANTS
-from model.pocket.training.network import Network
-from model.pocket.training.run import Run, Schedule
+from model.pocket.training.cards import PictureCards
+from model.pocket.training.decoder import Decoder
+from model.pocket.training.ears import Ears
+from model.pocket.training.eyes import Eyes
+from model.pocket.training.prepared import Sound
+from model.pocket.training.run import Learner, Run, Schedule
 from model.pocket.training.stream import BatchStream, Portions
+from model.pocket.transcript import tokenizer
 
 LESSONS = Lessons(curriculum.text_lessons("31b"), curriculum.picture_lessons(), [])
-SCHEDULE = Schedule(encoder_steps=2, steps=4, rate=1e-3)
+SCHEDULE = Schedule(steps=4, rate=1e-3)
 PORTIONS = Portions(rows=2, pictures=1, sounds=0)
+MOE = POCKET_VARIANTS["26b-a4b"]
 
 
-def _run(file: Path) -> tuple[Run, Network]:
+def _run(file: Path) -> tuple[Run, Decoder]:
     torch.manual_seed(0)
-    network = Network(POCKET_VARIANTS["26b-a4b"], is_compiled=False)
-    return Run(network, SCHEDULE, BatchStream(3, lambda _: PORTIONS, LESSONS), file), network
+    decoder = Decoder(MOE, is_compiled=False)
+    return Run(decoder, SCHEDULE, BatchStream(3, PORTIONS, LESSONS), file), decoder
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, float]], dict[str, torch.Tensor]]:
-    run, network = _run(tmp_path_factory.mktemp("whole") / "state.pt")
-    return [losses for _, losses in run.steps()], network.gemma.state_dict()
+    run, decoder = _run(tmp_path_factory.mktemp("whole") / "state.pt")
+    return [losses for _, losses in run.steps()], decoder.state_dict()
 
 
-def test_the_encoders_learn_alone_first_then_everything(whole: tuple[list[dict[str, float]], object]) -> None:
-    assert [sorted(losses) for losses in whole[0]] == [["image"]] * 2 + [["image", "text"]] * 4
-    assert whole[0][-1]["text"] < whole[0][2]["text"]
+def test_a_decoder_learns_to_write_and_what_its_eyes_say(
+    whole: tuple[list[dict[str, float]], dict[str, torch.Tensor]],
+) -> None:
+    losses, weights = whole
+    assert all(sorted(at_step) == ["image", "text"] for at_step in losses)
+    assert losses[-1]["text"] < losses[0]["text"]
+    torch.manual_seed(0)
+    unlearned = Decoder(MOE, is_compiled=False).state_dict()
+    changed = {name for name, weight in unlearned.items() if not torch.equal(weight, weights[name])}
+    assert not any("_tower" in name for name in changed)
+    assert any("embed_vision" in name for name in changed)
 
 
 def test_a_stopped_run_ends_with_the_same_weights(
@@ -44,14 +60,61 @@ def test_a_stopped_run_ends_with_the_same_weights(
         next(steps)
     stopped.save()
     steps.close()
-    resumed, network = _run(tmp_path / "state.pt")
+    resumed, decoder = _run(tmp_path / "state.pt")
     assert resumed.step == 3
-    assert [step for step, _ in resumed.steps()] == [4, 5, 6]
-    for name, weight in network.gemma.state_dict().items():
+    assert [step for step, _ in resumed.steps()] == [4]
+    for name, weight in decoder.state_dict().items():
         assert torch.equal(weight, whole[1][name]), name
 
 
+class _SameSounds(Dataset[list[Sound]]):
+    """At each step a rising tone, said to be two words."""
+
+    def __getitem__(self, step: int) -> list[Sound]:
+        said = [tokenizer().token_to_id(word) for word in ("red", "apple")]
+        return [Sound(torch.linspace(-4, 4, 160 * 128).reshape(160, 128), 40, said)]
+
+
+def _losses(learner: Learner, cards: Dataset[Any], file: Path) -> list[float]:
+    return [sum(losses.values()) for _, losses in Run(learner, Schedule(steps=12, rate=3e-3), cards, file).steps()]
+
+
+def test_eyes_learn_alone_and_a_decoder_adopts_them(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    eyes = Eyes(POCKET_VARIANTS["e2b"], is_compiled=False)
+    losses = _losses(eyes, PictureCards(seed=0, count=2), tmp_path / "eyes.pt")
+    assert min(losses[-3:]) < losses[0]
+    decoder = Decoder(MOE, is_compiled=False)
+    decoder.adopt(eyes.tower.state_dict(), None)
+    adopted = decoder.gemma.model.vision_tower.state_dict()
+    assert all(torch.equal(weight, adopted[name]) for name, weight in eyes.tower.state_dict().items())
+
+
+def test_ears_learn_alone_and_a_decoder_adopts_them(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = POCKET_VARIANTS["e4b"]
+    ears, eyes = Ears(config, is_compiled=False), Eyes(config, is_compiled=False)
+    losses = _losses(ears, _SameSounds(), tmp_path / "ears.pt")
+    assert losses[-1] < losses[0] / 2
+    decoder = Decoder(config, is_compiled=False)
+    decoder.adopt(eyes.tower.state_dict(), ears.tower.state_dict())
+    adopted = decoder.gemma.model.audio_tower.state_dict()
+    assert all(torch.equal(weight, adopted[name]) for name, weight in ears.tower.state_dict().items())
+
+
+def test_what_is_no_tower_of_the_variant_is_not_adopted() -> None:
+    with pytest.raises(ValueError, match="not the eyes"):
+        Decoder(MOE, is_compiled=False).adopt({}, None)
+
+
 def test_batches_depend_on_seed_and_step_alone() -> None:
-    stream = BatchStream(3, lambda _: replace(PORTIONS, pictures=0), LESSONS)
+    stream = BatchStream(3, replace(PORTIONS, pictures=0), LESSONS)
     assert torch.equal(stream[5].tokens_RW, stream[5].tokens_RW)
     assert not torch.equal(stream[5].tokens_RW, stream[6].tokens_RW)
+
+
+def test_cards_depend_on_seed_and_step_alone() -> None:
+    cards = PictureCards(seed=1, count=2)
+    first, again, other = (cards[step][0] for step in (4, 4, 5))
+    assert torch.equal(first.patches_PC, again.patches_PC)
+    assert first.patches_PC.shape != other.patches_PC.shape or not torch.equal(first.patches_PC, other.patches_PC)

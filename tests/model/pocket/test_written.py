@@ -10,7 +10,7 @@ from transformers import AutoModelForImageTextToText
 from model.multimodal import load_multimodal
 from model.pocket.checkpoint import write_checkpoint
 from model.pocket.family import POCKET_VARIANTS
-from model.pocket.training.network import Network
+from model.pocket.training.decoder import Decoder
 
 MAX_BYTES = 8_000_000
 MAX_BYTES_TOGETHER = 24 << 20
@@ -21,7 +21,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("pocket")
     for variant, config in POCKET_VARIANTS.items():
         torch.manual_seed(0)
-        write_checkpoint(variant, Network(config, is_compiled=False).gemma.state_dict(), path / variant)
+        write_checkpoint(variant, Decoder(config, is_compiled=False).gemma.state_dict(), path / variant)
     return path
 
 
