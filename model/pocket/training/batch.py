@@ -27,14 +27,15 @@ IMAGE, AUDIO = SPECIALS["<|image|>"], SPECIALS["<|audio|>"]
 class Batch(NamedTuple):
     """One step's dialogues. `segments_RW` number the dialogues of a row, 0 being padding.
 
-    `blocks_RW` number the pictures of a row, -1 being no picture. Where `own_RW`, the token is the model's own.
+    `blocks_RW` number the pictures of a row, -1 being no picture. `counts_RW` says how much learning to write a token
+    counts, 0 where it is not the model's own.
     """
 
     tokens_RW: Tensor
     positions_RW: Tensor
     segments_RW: Tensor
     blocks_RW: Tensor
-    own_RW: Tensor
+    counts_RW: Tensor
     pictures: list[Picture]
     sounds: list[Sound]
 
@@ -57,13 +58,13 @@ def pack(dialogues: Sequence[Prepared], rows: int) -> Batch:
         _rows(packed, lambda one, _: list(range(len(one.tokens))), 0),
         _rows(packed, lambda one, index: [index + 1] * len(one.tokens), 0),
         _rows(packed, lambda one, index: _blocks(one.tokens, index), -1),
-        _rows(packed, lambda one, _: [int(own) for own in one.own], 0).bool(),
+        _rows(packed, lambda one, _: one.counts, 0.0),
         [picture for one in kept for picture in one.pictures],
         [sound for one in kept for sound in one.sounds],
     )
 
 
-def _rows(packed: list[list[Prepared]], values: Callable[[Prepared, int], list[int]], padding: int) -> Tensor:
+def _rows(packed: list[list[Prepared]], values: Callable[[Prepared, int], Sequence[float]], padding: float) -> Tensor:
     filled = torch.full((len(packed), ROW), padding)
     for row, dialogues in enumerate(packed):
         laid = [value for index, one in enumerate(dialogues) for value in values(one, index)]

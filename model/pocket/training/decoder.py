@@ -53,9 +53,11 @@ class Decoder(nn.Module):
         """ "text", the cross-entropy of the model's own tokens, and what soft tokens say: "image" and "audio"."""
         soft, losses = self._encoded(batch)
         hidden_RWD = self._decoded(batch, soft)
-        at_RW = batch.own_RW[:, 1:]
+        counts_RW = batch.counts_RW[:, 1:]
+        at_RW = counts_RW > 0
         logits_OV = self._logits(hidden_RWD[:, :-1][at_RW])
-        return losses | {"text": F.cross_entropy(logits_OV, batch.tokens_RW[:, 1:][at_RW])}
+        loss_O = F.cross_entropy(logits_OV, batch.tokens_RW[:, 1:][at_RW], reduction="none")
+        return losses | {"text": (loss_O * counts_RW[at_RW]).sum() / counts_RW.sum()}
 
     @property
     def _text(self) -> Any:

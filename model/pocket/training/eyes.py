@@ -20,6 +20,8 @@ class Eyes(nn.Module):
     def __init__(self, config: ModelConfig, *, is_compiled: bool = True) -> None:
         super().__init__()
         vision = hf_config(config).vision_config
+        # The scale of the output is a matter of the variant, not of seeing.
+        vision.standardize = False
         self.tower: Any = Gemma4VisionModel(vision)
         self.head = nn.Linear(vision.hidden_size, config.text.vocab_size, bias=False)
         initialise(self)

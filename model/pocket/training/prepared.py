@@ -4,6 +4,7 @@ Shapes: T tokens, P patches, C numbers in a patch, F mel frames, K mel bins, N s
 """
 
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,10 +40,14 @@ class Sound(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """Token ids, which of them are the model's own, and the media in the order of their placeholders."""
+    """Token ids, how much each counts, and the media in the order of their placeholders.
+
+    Only the model's own tokens count, those of a long answer less: else one word about a picture taught nothing
+    beside a page of JSON.
+    """
 
     tokens: list[int]
-    own: list[bool]
+    counts: list[float]
     pictures: list[Picture]
     sounds: list[Sound]
 
@@ -53,10 +58,20 @@ def prepare(dialogue: Dialogue) -> Prepared:
         picture(part["image"], part["scene"]) if part["type"] == "image" else sound(part["audio"], part["words"])
         for part in _media(dialogue)
     ]
-    counts = [len(medium.words_N) if isinstance(medium, Picture) else medium.soft_tokens for medium in media]
-    ids = tokens(dialogue, counts)
+    soft_tokens = [len(medium.words_N) if isinstance(medium, Picture) else medium.soft_tokens for medium in media]
+    ids = tokens(dialogue, soft_tokens)
     pictures = [medium for medium in media if isinstance(medium, Picture)]
-    return Prepared(ids, own_tokens(ids), pictures, [medium for medium in media if isinstance(medium, Sound)])
+    sounds = [medium for medium in media if isinstance(medium, Sound)]
+    return Prepared(ids, _counts(own_tokens(ids)), pictures, sounds)
+
+
+def _counts(own: list[bool]) -> list[float]:
+    """An answer counts as the square root of its tokens."""
+    counts: list[float] = []
+    for is_own, answer in groupby(own):
+        length = len(list(answer))
+        counts += [length**-0.5 if is_own else 0.0] * length
+    return counts
 
 
 def _media(dialogue: Dialogue) -> list[dict[str, Any]]:
