@@ -43,10 +43,12 @@ def test_a_decoder_learns_to_write_and_what_its_eyes_say(
 ) -> None:
     losses, weights = whole
     assert all(sorted(at_step) == ["image", "text"] for at_step in losses)
-    assert losses[-1]["text"] < losses[0]["text"]
     torch.manual_seed(0)
-    unlearned = Decoder(MOE, is_compiled=False).state_dict()
-    changed = {name for name, weight in unlearned.items() if not torch.equal(weight, weights[name])}
+    decoder = Decoder(MOE, is_compiled=False)
+    changed = {name for name, weight in decoder.state_dict().items() if not torch.equal(weight, weights[name])}
+    decoder.load_state_dict(weights)
+    again = decoder.losses(BatchStream(3, PORTIONS, LESSONS)[0])
+    assert all(again[kind] < losses[0][kind] for kind in again)
     assert not any("_tower" in name for name in changed)
     assert any("embed_vision" in name for name in changed)
 
