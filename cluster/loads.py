@@ -55,7 +55,15 @@ class LoadMonitor:
     @property
     def is_ready(self) -> bool:
         """True when every variant that must have a replica has one."""
-        return all(self._counts[name].running >= min(1, config.replicas.min) for name, config in self._variants.items())
+        return all(map(self._can_answer, self._variants))
+
+    @property
+    def can_answer(self) -> bool:
+        """True when some variant has, or may do without: the others' replicas may be just what is replaced."""
+        return any(map(self._can_answer, self._variants))
+
+    def _can_answer(self, name: str) -> bool:
+        return self._counts[name].running >= min(1, self._variants[name].replicas.min)
 
     async def refresh(self) -> None:
         """Asks the controller now."""

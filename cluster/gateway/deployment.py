@@ -39,7 +39,7 @@ class Gateway:
     async def __init__(  # type: ignore[misc]
         self, config: dict[str, Any], redis_url: str, app_name: str, handles: dict[str, DeploymentHandle[Any]]
     ) -> None:
-        """Binds the port at once; health says SERVING when every variant that must have a replica has one."""
+        """Binds the port at once; health says SERVING once every variant that must have a replica has one."""
         self._config = parse_config(config)
         open_access_log(self._config.logs)
         variants = await asyncio.to_thread(_read_variants, self._config)
@@ -68,8 +68,10 @@ class Gateway:
         self._tasks = [asyncio.create_task(coroutine) for coroutine in running]
 
     async def _watch_health(self) -> None:
+        was_ready = False
         while True:
-            await self._server.set_serving(self._loads.is_ready)
+            was_ready = was_ready or self._loads.is_ready
+            await self._server.set_serving(was_ready and self._loads.can_answer)
             await asyncio.sleep(_HEALTH_PERIOD_S)
 
     async def is_serving(self) -> bool:

@@ -84,12 +84,19 @@ async def test_waiting_is_what_the_batches_cannot_hold(
 
 
 @pytest.mark.parametrize(
-    ("least", "running", "is_ready"), [(1, (1, 1), True), (1, (1, 0), False), (0, (0, 0), True), (3, (1, 1), True)]
+    ("least", "running", "is_ready", "can_answer"),
+    [
+        (1, (1, 1), True, True),
+        (1, (1, 0), False, True),
+        (1, (0, 0), False, False),
+        (0, (0, 0), True, True),
+        (3, (1, 1), True, True),
+    ],
 )
 async def test_ready_means_one_replica_for_each_that_must_have_some(
-    set_status: SetStatus, least: int, running: tuple[int, int], is_ready: bool
+    set_status: SetStatus, least: int, running: tuple[int, int], is_ready: bool, can_answer: bool
 ) -> None:
     monitor = _monitor(replicas={"min": least, "max": 3})
     set_status(a={ReplicaState.RUNNING: running[0]}, b={ReplicaState.RUNNING: running[1]})
     await monitor.refresh()
-    assert monitor.is_ready is is_ready
+    assert (monitor.is_ready, monitor.can_answer) == (is_ready, can_answer)
