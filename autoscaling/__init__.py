@@ -1,1 +1,1 @@
-"""Autoscaling policies over serving signals."""
+"""How many replicas a variant needs: pure functions over signals, a simulator of them, and an adapter to Ray Serve."""

@@ -16,6 +16,7 @@ from google.protobuf.json_format import MessageToDict
 from cluster.client import DEFAULT_ADDRESS, Client, Piece
 from cluster.credentials import CredentialsError, environment_credentials
 from cluster.errors import ClusterError
+from cluster.simulate import simulate
 from protos.gemmacluster.v1.content_pb2 import Modality
 from protos.gemmacluster.v1.generation_pb2 import RoutingInfo
 from protos.gemmacluster.v1.model_pb2 import Model
@@ -215,6 +216,9 @@ def models(address: Address = DEFAULT_ADDRESS) -> None:
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     for row in (header, *rows):
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+app.command()(simulate)
 
 
 def _row(item: Model) -> tuple[str, ...]:

@@ -47,6 +47,7 @@ ORDER = (
     "deploy_progress",
     "examples",
     "up",
+    "simulate",
     "cli",
 )
 # What may import a package; whoever is not named may not.
@@ -59,9 +60,11 @@ AT_HOME = {
     "yaml": {"config", "k8s"},
     "torch": {"engines"},
     "vllm": {"engines"},
-    "typer": {"cli"},
+    "typer": {"cli", "simulate"},
     "huggingface_hub": {"checkpoints"},
 }
+# Parts of cluster/ that may import autoscaling/.
+USES_AUTOSCALING = {"config", "app", "variants", "simulate"}
 # Programs in model/ that are no part of it, and what they may import beside; no other module may import them.
 PROGRAMS = {
     # Trains the pocket family, with transformers' model class as the network.
@@ -77,6 +80,7 @@ BASE_INSTALL = (
     "cluster.planning.as_json",
     "cluster.client",
     "cluster.errors",
+    "cluster.simulate",
     "protos.gemmacluster.v1.generation_pb2_grpc",
     "protos.gemmacluster.v1.session_pb2_grpc",
     "protos.gemmacluster.v1.model_pb2_grpc",
@@ -165,12 +169,25 @@ def test_imports_point_one_way(file: Path) -> None:
         ("model", {"cluster", "autoscaling", "protos"}),
         ("autoscaling", {"cluster", "model", "protos"}),
         ("protos", {"cluster", "model", "autoscaling"}),
-        ("cluster", {"autoscaling"}),
     ],
 )
 def test_packages_know_only_those_below_them(package: str, others: set[str]) -> None:
     for file in _files(package):
         assert not _foreign(file, others | {"tests"}), file
+
+
+def test_autoscaling_is_reached_only_from_where_it_is_used() -> None:
+    for file in _files("cluster"):
+        if "autoscaling" in _tops(_imports(file)):
+            assert _part(_module(file)) in USES_AUTOSCALING, file
+
+
+def test_autoscaling_is_pure_but_for_its_adapter() -> None:
+    for file in _files("autoscaling"):
+        known = set(sys.stdlib_module_names) | {"autoscaling"}
+        known |= {"numpy"} if "simulator" in file.parts else set()
+        known |= {"ray"} if file.name == "serve_policy.py" else set()
+        assert _tops(_imports(file)) <= known, file
 
 
 def test_heavy_packages_are_imported_only_where_they_are_at_home() -> None:

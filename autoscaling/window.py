@@ -1,0 +1,47 @@
+"""The greatest and the least value of the last so many seconds, in as many entries as it takes to know them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+_BUCKET_S, _DAY_S = 300.0, 86_400.0
+Entries = tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class Extreme:
+    """Entries are (seconds, value), oldest first; those that a later one outdoes are gone."""
+
+    entries: Entries = ()
+
+    def push(self, time_s: float, value: float, span_s: float, outdoes: Callable[[float, float], bool]) -> Extreme:
+        """With a value more, and without what is older than `span_s`."""
+        kept = tuple(item for item in self.entries if item[0] >= time_s - span_s and not outdoes(value, item[1]))
+        return Extreme((*kept, (time_s, value)))
+
+    @property
+    def value(self) -> float:
+        """The extreme of the span."""
+        return self.entries[0][1]
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """The greatest value of the last day, kept as one for each five minutes."""
+
+    entries: Entries = ()
+
+    def push(self, time_s: float, value: float) -> Peaks:
+        """With a value more."""
+        bucket = time_s // _BUCKET_S
+        if self.entries and self.entries[-1][0] == bucket:
+            *older, (_, last) = self.entries
+            return self if value <= last else Peaks((*older, (bucket, value)))
+        first = bucket - _DAY_S // _BUCKET_S
+        return Peaks((*(item for item in self.entries if item[0] > first), (bucket, value)))
+
+    @property
+    def value(self) -> float:
+        """The greatest; 0 before there was any."""
+        return max((value for _, value in self.entries), default=0.0)
