@@ -33,7 +33,7 @@ def test_a_steady_load_keeps_our_replicas_still() -> None:
 def test_gpu_hours_and_attainment_are_read_off_the_same_line() -> None:
     comparison = _compared("steady")
     hours = hours_at(comparison.serve, 0.95)
-    assert attainment_at(comparison.serve, hours) == pytest.approx(0.95)
+    assert attainment_at(comparison.serve, hours) >= 0.95
     assert attainment_at(comparison.ours, hours) >= 0.95
 
 
