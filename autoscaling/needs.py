@@ -52,9 +52,9 @@ def passing_need(signals: VariantSignals, settings: PolicySettings, present: flo
 
 
 def trouble(signals: VariantSignals, settings: PolicySettings) -> bool:
-    """Callers wait, or get their tokens too late."""
+    """Callers get their tokens too late."""
     measured = ((signals.ttft_s, settings.ttft_s), (signals.itl_s, settings.itl_s))
-    return signals.waiting + signals.held > 0 or any(value is not None and value > most for value, most in measured)
+    return any(value is not None and value > most for value, most in measured)
 
 
 def floor(signals: VariantSignals, settings: PolicySettings) -> float:

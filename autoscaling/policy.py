@@ -98,7 +98,8 @@ def _learn(
     is_explained = _ceil(need) > signals.ready or signals.starting > 0 or not is_settled or present <= 0
     since_s = None if is_explained or not trouble(signals, settings) else (state.troubled_s or now)
     is_learned = since_s is not None and now - since_s >= TROUBLE_S
-    strain = (signals.ready + 1) / present if is_learned else 0.0
+    # At most twice what the settings say: replicas that a burst left over teach nothing.
+    strain = min((signals.ready + 1) / present, 2 / settings.utilization) if is_learned else 0.0
     return replace(
         state,
         troubled_s=None if is_learned else since_s,
