@@ -9,15 +9,18 @@ from typing import Any
 
 from ray import serve
 from ray.serve import Application
+from ray.serve.config import RequestRouterConfig
 
 from cluster.config import ClusterConfig, ConfigError, VariantConfig, load_config, parse_config
 from cluster.engines.vllm.parallelism import placement_bundles
 from cluster.gateway.deployment import Gateway
+from cluster.placement.request_router import PrefixRouter
 from cluster.variants.dense import DenseVariant
 from cluster.variants.expert_parallel import ExpertParallelVariant, placement
 
 APP_NAME = "gemma-cluster"
 GATEWAY_NAME = "gateway"
+_REPORT_PERIOD_S = 2.0
 # How often Serve looks whether a process that leaves has requests, and what it has left to close once it has none.
 _LEAVE_POLL_S, _LAST_WORDS_S = 0.2, 5.0
 
@@ -58,6 +61,7 @@ def _variant(config: ClusterConfig, name: str) -> Application:
         name=name,
         max_ongoing_requests=variant.max_batch_size + variant.max_queued_requests,
         max_queued_requests=variant.max_queued_requests,
+        request_router_config=_placement(variant),
         **_leave(variant.replicas.drain_grace_s),
         **_resources(config, variant),
         **_scaling(variant),
@@ -65,6 +69,18 @@ def _variant(config: ClusterConfig, name: str) -> Application:
     return deployment(ExpertParallelVariant if is_spread else DenseVariant).bind(
         name, variant.model_dump(), config.checkpoint_of(name)
     )
+
+
+def _placement(variant: VariantConfig) -> RequestRouterConfig:
+    options: dict[str, Any] = {
+        "request_router_class": PrefixRouter,
+        "request_router_kwargs": {
+            "drain_grace_s": variant.replicas.drain_grace_s,
+            "has_prefix_cache": variant.prefix_cache,
+        },
+        "request_routing_stats_period_s": _REPORT_PERIOD_S,
+    }
+    return RequestRouterConfig(**options)
 
 
 def _resources(config: ClusterConfig, variant: VariantConfig) -> dict[str, Any]:

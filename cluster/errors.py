@@ -13,6 +13,7 @@ ClusterError                 INTERNAL
 │   └── QuotaExceeded        RESOURCE_EXHAUSTED   RetryInfo, QuotaFailure
 ├── Unavailable              UNAVAILABLE          RetryInfo
 │   └── ReplicaLost          UNAVAILABLE          RetryInfo; callers see it as Unavailable
+│       └── ReplicaLeaves    UNAVAILABLE          the same
 └── NotSupported             UNIMPLEMENTED
 
 Gateway, replica and client share this tree: a replica's error crosses to the gateway, and the server's to the
@@ -233,6 +234,12 @@ class ReplicaLost(Unavailable):
     reason = "REPLICA_LOST"
 
 
+class ReplicaLeaves(ReplicaLost):
+    """The replica is drained, and what is left of the answer is for another."""
+
+    reason = "REPLICA_LEAVES"
+
+
 class NotSupported(ClusterError):
     """This release does not do that yet."""
 
@@ -256,6 +263,7 @@ _BY_REASON: dict[str, type[ClusterError]] = {
         QuotaExceeded,
         Unavailable,
         ReplicaLost,
+        ReplicaLeaves,
         NotSupported,
     )
 }

@@ -133,6 +133,9 @@ CACHED_TOKENS = Metric(
 ROUTED = Metric(
     "gemma_cluster_routing_decisions", "{request}", "Calls given to a variant, by each reason for it", (MODEL, REASON)
 )
+REPLICA_CHOICES = Metric(
+    "gemma_cluster_replica_choices", "{request}", "Requests given to a replica, by why it was chosen", (MODEL, REASON)
+)
 REJECTED = Metric(
     "gemma_cluster_rejected_requests", "{request}", "Calls refused before their answer began, by reason", (REASON,)
 )
@@ -171,6 +174,7 @@ METRICS = (
     OUTPUT_TOKENS,
     CACHED_TOKENS,
     ROUTED,
+    REPLICA_CHOICES,
     REJECTED,
     RESUMES,
     RUNNING,

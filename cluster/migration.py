@@ -14,14 +14,14 @@ from array import array
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
 
-from cluster.errors import NotSupported, Overloaded, ReplicaLost, Unavailable
+from cluster.errors import NotSupported, Overloaded, ReplicaLeaves, ReplicaLost, Unavailable
 from cluster.variants.parts import joined_parts
 from protos.gemmacluster.internal.v1.replica_pb2 import ReplicaChunk, ReplicaProgress, ReplicaRequest
 from protos.gemmacluster.v1.generation_pb2 import StreamGenerateResponse
 
 logger = logging.getLogger("ray.serve.gemma_cluster.migration")
-# Whatever killed as many replicas may be the request itself.
-MAX_MIGRATIONS = 3
+# Whatever killed as many replicas may be the request itself. Those that leave of themselves do not count.
+MAX_LOSSES = 3
 # For a place on another replica, for one that is only starting, and for the prompt to be computed.
 PATIENCE_S = 60.0
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0
@@ -57,6 +57,7 @@ class PartialAnswer:
         self._token_ids = array("i")
         self._responses: list[bytes] = []
         self._cached_tokens: int | None = None
+        self._num_losses = 0
         self.num_migrations = 0
         self.is_finished = False
         for chunk in begun:
@@ -89,8 +90,9 @@ class PartialAnswer:
         """Counts a lost replica. Raises Unavailable if there were too many; does nothing once all is here."""
         if self.is_finished:
             return
-        if self.num_migrations == MAX_MIGRATIONS:
-            raise Unavailable(f"{loss}, after {MAX_MIGRATIONS} others; nothing was stored") from loss
+        if self._num_losses == MAX_LOSSES:
+            raise Unavailable(f"{loss}, after {MAX_LOSSES} others; nothing was stored") from loss
+        self._num_losses += not isinstance(loss, ReplicaLeaves)
         self.num_migrations += 1
         logger.warning(
             "request %s goes on on another replica after %d tokens: %s",

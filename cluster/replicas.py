@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing, suppress
+from functools import partial
 from typing import Any, cast
 
 import grpc
@@ -17,8 +18,9 @@ from ray.serve.exceptions import (
 )
 from ray.serve.handle import DeploymentHandle, DeploymentResponseGenerator
 
-from cluster.errors import ClusterError, Overloaded, ReplicaLost, Unavailable, error_from_status
+from cluster.errors import ClusterError, Overloaded, ReplicaLeaves, ReplicaLost, Unavailable, error_from_status
 from cluster.migration import migrating
+from cluster.placement.placement import Placement
 from protos.gemmacluster.internal.v1.replica_pb2 import ReplicaChunk, ReplicaLoadReport, ReplicaRequest
 
 # Of its process or its node. gRPC's own errors are of the connection to it: what the replica raises comes as Ray's.
@@ -45,18 +47,32 @@ class Replicas:
         """
         self.in_flight += 1
         try:
-            async with aclosing(migrating(self._attempt, request, begun)) as chunks:
+            attempt = partial(self._attempt, set())
+            async with aclosing(migrating(attempt, request, begun)) as chunks:
                 async for chunk in chunks:
                     yield chunk
         finally:
             self.in_flight -= 1
 
-    async def _attempt(self, request: ReplicaRequest) -> AsyncGenerator[ReplicaChunk, None]:
-        """The chunks of one replica."""
-        stream, is_finished = self._start(request), False
+    async def _attempt(self, lost: set[str], request: ReplicaRequest) -> AsyncGenerator[ReplicaChunk, None]:
+        """The chunks of one replica, preferably none of those `lost`, to which it is added when it is lost itself."""
+        payload = request.SerializeToString()
+        placement = Placement.of(payload, [(item.token_offset, item.data) for item in request.media], lost)
         try:
-            async for payload in stream:
-                chunk = ReplicaChunk.FromString(payload)
+            async with aclosing(self._chunks(payload, placement)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+                    if placement.is_over and not chunk.HasField("result"):
+                        raise ReplicaLeaves(f"the replica of {self._variant} that answered leaves")
+        except ReplicaLost:
+            lost.update(filter(None, [placement.replica]))
+            raise
+
+    async def _chunks(self, payload: bytes, placement: Placement) -> AsyncGenerator[ReplicaChunk, None]:
+        stream, is_finished = self._start(payload, placement), False
+        try:
+            async for serialised in stream:
+                chunk = ReplicaChunk.FromString(serialised)
                 if chunk.error_status:
                     raise _replica_error(chunk.error_status)
                 yield chunk
@@ -73,8 +89,8 @@ class Replicas:
         results = await response.results_async(timeout_s=timeout_s, return_exceptions=True)
         return [ReplicaLoadReport.FromString(result) for result in results if isinstance(result, bytes)]
 
-    def _start(self, request: ReplicaRequest) -> DeploymentResponseGenerator[Any]:
-        return cast(DeploymentResponseGenerator[Any], self._handle.generate.remote(request.SerializeToString()))
+    def _start(self, payload: bytes, placement: Placement) -> DeploymentResponseGenerator[Any]:
+        return cast(DeploymentResponseGenerator[Any], self._handle.generate.remote(payload, placement))
 
     def _translate(self, error: Exception) -> ClusterError:
         if isinstance(error, BackPressureError):

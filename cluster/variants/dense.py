@@ -9,6 +9,10 @@ from ray import serve
 
 from cluster.config import VariantConfig
 from cluster.metrics import record_load
+from cluster.placement.held import HeldPrefixes
+from cluster.placement.request_router import HELD_PREFIXES
+from cluster.sigterm import drain_on_sigterm
+from cluster.variants.leave import Leave
 from cluster.variants.packing import Pacer
 from cluster.variants.replica import EngineReplica, make_engine
 from protos.gemmacluster.internal.v1.replica_pb2 import ReplicaLoadReport
@@ -17,17 +21,34 @@ from protos.gemmacluster.internal.v1.replica_pb2 import ReplicaLoadReport
 class DenseVariant(EngineReplica):
     """One replica: an engine over one checkpoint. Speaks serialised internal messages."""
 
+    _leave: Leave
+
     async def __init__(self, name: str, config: dict[str, Any], checkpoint_name: str) -> None:  # type: ignore[misc]
         """Loads the checkpoint; Serve awaits it before the replica takes requests."""
         variant_config = VariantConfig.model_validate(config)
         self._engine = await asyncio.to_thread(make_engine, name, variant_config, checkpoint_name)
         await self._engine.start()
         self._pacer = Pacer()
+        self._held = HeldPrefixes()
+        self._leave = Leave(variant_config.replicas.drain_grace_s)
+        drain_on_sigterm(self.drain)
 
     async def check_health(self) -> None:
         """Called by Serve; raises when the engine must be replaced."""
         record_load(serve.get_replica_context().deployment, ReplicaLoadReport.FromString(await self.load()))
         await super().check_health()
+
+    async def drain(self) -> None:
+        """Takes no new requests, and returns when those that run have ended, or went on on another replica."""
+        await self._leave.run(self._num_running)
+
+    def _num_running(self) -> int:
+        load = self._engine.load()
+        return load.running + load.waiting
+
+    async def record_routing_stats(self) -> dict[str, bytes]:
+        """Called by Serve, which passes it to the request routers of all gateways."""
+        return {HELD_PREFIXES: self._held.packed()}
 
     async def load(self) -> bytes:
         """A ReplicaLoadReport."""

@@ -34,8 +34,8 @@ class ExpertParallelVariant:
         """Starts the gang; Serve awaits it before the replica takes requests."""
         self._gang = await ShardGang.start(name, VariantConfig.model_validate(config), checkpoint_name)
 
-    async def generate(self, payload: bytes) -> AsyncGenerator[bytes, None]:
-        """Takes a ReplicaRequest, yields ReplicaChunks. Cancelling it frees the shard's slot."""
+    async def generate(self, payload: bytes, prefix_hashes: bytes = b"") -> AsyncGenerator[bytes, None]:
+        """Takes a ReplicaRequest, yields ReplicaChunks. Cancelling it frees the shard's slot. Reports no prefixes."""
         prompt = ReplicaRequest.FromString(payload).prompt_token_ids[:_AFFINITY_TOKENS]
         affinity = zlib.crc32(repr(prompt).encode())
         async with aclosing(self._gang.generate(payload, affinity)) as chunks:

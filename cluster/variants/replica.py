@@ -12,6 +12,9 @@ from cluster.config import VariantConfig
 from cluster.engines.base import Engine, EngineMedium, EngineRequest
 from cluster.engines.build import build_engine
 from cluster.errors import ClusterError
+from cluster.placement.held import HeldPrefixes
+from cluster.placement.prefix import unpack
+from cluster.variants.leave import Leave
 from cluster.variants.packing import ChunkPacker, Pacer, ready_outputs
 from cluster.variants.sampling import sampling_params
 from protos.gemmacluster.internal.v1.replica_pb2 import (
@@ -30,19 +33,29 @@ class EngineReplica:
 
     _engine: Engine
     _pacer: Pacer
+    _held: HeldPrefixes
+    _leave: Leave | None = None
 
-    async def generate(self, payload: bytes) -> AsyncGenerator[bytes, None]:
+    async def generate(self, payload: bytes, prefix_hashes: bytes = b"") -> AsyncGenerator[bytes, None]:
         """Takes a ReplicaRequest, yields ReplicaChunks. Cancelling it frees the engine's slot.
 
+        `prefix_hashes` are those of its prompt, 8 bytes each; the replica reports which of them it holds.
         An error is the last chunk, so that its status and details reach the gateway whole.
         """
         request = ReplicaRequest.FromString(payload)
         packer = ChunkPacker(request.request_id, request.max_tokens_per_message, request.progress)
         try:
+            if self._leave is not None and self._leave.has_begun:
+                raise self._leave.error()
             outputs = self._engine.generate(_engine_request(request))
             async with aclosing(ready_outputs(outputs, self._pacer)) as ready:
                 async for batch in ready:
+                    if prefix_hashes:
+                        self._held.used(unpack(prefix_hashes), self._engine.load().kv_capacity_tokens)
+                        prefix_hashes = b""
                     yield packer.pack(batch).SerializeToString()
+                    if self._leave is not None and self._leave.is_over and batch[-1].finish_reason is None:
+                        raise self._leave.error()
         except ClusterError as error:
             yield error_chunk(error)
 

@@ -23,6 +23,7 @@ from cluster.errors import (
     OutOfRange,
     Overloaded,
     QuotaExceeded,
+    ReplicaLeaves,
     ReplicaLost,
     SessionConflict,
     Unavailable,
@@ -44,6 +45,7 @@ ERRORS = [
     QuotaExceeded("enough", subject="caller:a", retry_after_s=3),
     Unavailable("away", retry_after_s=0.001),
     ReplicaLost("killed"),
+    ReplicaLeaves("drained"),
     NotSupported("later"),
 ]
 

@@ -9,8 +9,16 @@ import pytest
 
 from cluster import migration
 from cluster.engines.echo import EchoEngine
-from cluster.errors import ClusterError, InvalidRequest, NotSupported, Overloaded, ReplicaLost, Unavailable
-from cluster.migration import MAX_MIGRATIONS, Chunks, migrating
+from cluster.errors import (
+    ClusterError,
+    InvalidRequest,
+    NotSupported,
+    Overloaded,
+    ReplicaLeaves,
+    ReplicaLost,
+    Unavailable,
+)
+from cluster.migration import MAX_LOSSES, Chunks, migrating
 from cluster.variants.packing import Pacer
 from cluster.variants.replica import EngineReplica
 from model.tiny import ensure_tiny
@@ -93,7 +101,12 @@ async def test_an_answer_that_loses_every_replica_ends_unavailable() -> None:
         await _answer(migrating(replicas.attempt, _request()))
     assert type(caught.value) is Unavailable
     assert caught.value.retry_after_s > 0
-    assert len(replicas.requests) == 1 + MAX_MIGRATIONS
+    assert len(replicas.requests) == 1 + MAX_LOSSES
+
+
+async def test_replicas_that_leave_are_not_counted_as_lost() -> None:
+    replicas = Replicas(*[ReplicaLeaves("drained")] * (MAX_LOSSES + 2), 1)
+    assert (await _answer(migrating(replicas.attempt, _request())))[1].migrations == MAX_LOSSES + 3
 
 
 async def test_a_replica_that_is_lost_after_the_last_chunk_is_not_missed() -> None:

@@ -102,6 +102,18 @@ def test_streams_of_a_killed_replica_go_on_as_if_nothing_had_been(address: str, 
     eventually(lambda: _is_free(address))
 
 
+def test_turns_of_a_session_go_where_their_prefix_is(address: str) -> None:
+    with Client(address, timeout_s=120) as client:
+        for number in range(6):
+            session = client.create_session().session_id
+            text = " ".join(str(item * item) for item in range(100 * number, 100 * number + 60))
+            first, second = (
+                client.generate(turn, model="native", session=session, max_output_tokens=4)
+                for turn in (text, "and now?")
+            )
+            assert second.usage.cached_tokens > first.usage.prompt_tokens / 2, number
+
+
 def test_a_killed_gateway_frees_the_slots_and_comes_back(address: str) -> None:
     with Client(address, timeout_s=30) as client:
         streams = [client.stream(LONG, max_output_tokens=300) for _ in range(3)]

@@ -46,7 +46,7 @@ print(json.dumps({{name: [replica.node_id for replica in deployment.replicas]
 def ray_address() -> Iterator[str]:
     """A three-node cluster's address."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.e2e.three_nodes"],
+        [sys.executable, "-m", "tests.e2e.some_nodes", "3"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -92,9 +92,13 @@ class UpProcess:
 
 
 def gateway_process(address: str) -> psutil.Process:
-    """The process that listens on a gateway's address."""
-    port = int(address.rpartition(":")[2])
-    return psutil.Process(next(item.pid for item in psutil.net_connections("tcp") if _listens(item, port)))
+    """A process that listens on a gateway's address."""
+    return next(iter(gateway_processes(int(address.rpartition(":")[2]))))
+
+
+def gateway_processes(port: int) -> set[psutil.Process]:
+    """All processes that listen on a gateway's port."""
+    return {psutil.Process(item.pid) for item in psutil.net_connections("tcp") if _listens(item, port)}
 
 
 def kill_replica(deployment: str, address: str) -> None:

@@ -1,0 +1,92 @@
+"""Ray Serve's hook, beside the handles in each gateway. Serve pickles the class; what it decides by is elsewhere."""
+
+from __future__ import annotations
+
+import math
+import time
+from random import Random
+from typing import Any
+
+from ray.serve._private.common import ReplicaID
+from ray.serve._private.replica_result import ReplicaResult
+from ray.serve._private.request_router.common import PendingRequest
+from ray.serve._private.request_router.replica_wrapper import RunningReplica
+from ray.serve.request_router import RequestRouter
+
+from cluster.metrics import REPLICA_CHOICES
+from cluster.placement.choice import Candidate, choose
+from cluster.placement.index import PrefixIndex
+from cluster.placement.placement import Placement, Tenure
+from cluster.placement.prefix import boundary_bytes, unpack
+
+HELD_PREFIXES = "held_prefixes"
+
+
+class PrefixRouter(RequestRouter):
+    """Prefers the replica that holds the prompt's beginning, falls back on load, and tells when a replica leaves."""
+
+    def initialize_state(  # type: ignore[override]
+        self, drain_grace_s: float = math.inf, has_prefix_cache: bool = True
+    ) -> None:
+        """Serve passes the deployment's `request_router_kwargs`."""
+        self._drain_grace_s = drain_grace_s
+        self._has_prefix_cache = has_prefix_cache
+        self._index = PrefixIndex()
+        self._reports: dict[ReplicaID, bytes] = {}
+        self._tenures: dict[ReplicaID, Tenure] = {}
+        self._random = Random()
+
+    def update_replicas(self, replicas: list[RunningReplica]) -> None:
+        """Serve calls this at every change, of the replicas or of what they report."""
+        super().update_replicas(replicas)
+        now_s = time.monotonic()
+        for replica_id in self._tenures.keys() - self._replicas.keys():
+            self._tenures.pop(replica_id).ends_at_s = now_s + self._drain_grace_s
+        self._index.keep_only(replica_id.unique_id for replica_id in self._replicas)
+        self._reports = {key: value for key, value in self._reports.items() if key in self._replicas}
+        for replica_id, replica in self._replicas.items():
+            self._tenures.setdefault(replica_id, Tenure(replica_id.unique_id))
+            report = replica.routing_stats.get(HELD_PREFIXES)
+            if report is not None and report != self._reports.get(replica_id):
+                self._reports[replica_id] = report
+                self._index.report(replica_id.unique_id, unpack(report), now_s)
+
+    async def choose_replicas(
+        self, candidate_replicas: list[RunningReplica], pending_request: PendingRequest | None = None
+    ) -> list[list[RunningReplica]]:
+        """Replicas to try, in order; Serve asks again, a little later each time, while all of them are full."""
+        placement = _placement(pending_request)
+        if pending_request is None or not candidate_replicas:
+            return [candidate_replicas]
+        pending_request.routing_context.should_backoff = True
+        avoided = placement.avoided if placement else ()
+        replicas = {item.replica_id.unique_id: item for item in candidate_replicas}
+        names = [name for name in replicas if name not in avoided] or list(replicas)
+        hashes = placement.hashes if placement and self._has_prefix_cache else ()
+        choice = choose([self._candidate(replicas[name], hashes) for name in names], self._random)
+        if placement:
+            placement.reason = choice.reason
+        others = [replicas[name] for name in names if name not in choice.replicas]
+        return [*([replicas[name]] for name in choice.replicas), others]
+
+    def on_request_routed(self, pending_request: PendingRequest, replica_id: ReplicaID, result: ReplicaResult) -> None:
+        """The replica has taken the request."""
+        placement = _placement(pending_request)
+        if placement is None:
+            return
+        placement.tenure = self._tenures.get(replica_id)
+        if self._has_prefix_cache:
+            self._index.learn(replica_id.unique_id, placement.hashes, time.monotonic())
+        if placement.reason is not None:
+            REPLICA_CHOICES.record(1, self._deployment_id.name, placement.reason.value)
+
+    def _candidate(self, replica: RunningReplica, hashes: Any) -> Candidate:
+        name = replica.replica_id.unique_id
+        load = self.replica_queue_len_cache.get(replica.replica_id) or 0
+        return Candidate(name, load, boundary_bytes(self._index.matched(name, hashes)))
+
+
+def _placement(pending_request: PendingRequest | None) -> Placement | None:
+    """That of a call which has one as its last argument, as `generate` does."""
+    last = pending_request.args[-1] if pending_request is not None and pending_request.args else None
+    return last if isinstance(last, Placement) else None
