@@ -42,6 +42,11 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         process.kill()
 
 
+def _text(variant: str, number: int) -> str:
+    """Each begins in its own way: those that begin alike would all go to the same replica."""
+    return f"{number} {TEXT[variant]}"
+
+
 def _answers(address: str) -> bool:
     with Client(address, timeout_s=5) as client:
         return client.generate("one two", max_output_tokens=2).usage.output_tokens == 2
@@ -57,16 +62,16 @@ def _kill_under(address: str, variant: str, asked: list[dict[str, Any]]) -> list
     """The streams of all requests, one of the variant's replicas killed once all of them have begun."""
     have_begun, is_killed = Barrier(len(asked) + 1), Barrier(len(asked) + 1)
 
-    def read(options: dict[str, Any]) -> list[Piece]:
+    def read(number: int, options: dict[str, Any]) -> list[Piece]:
         with Client(address, timeout_s=120) as client:
-            stream = client.stream(TEXT[variant], model=variant, **options)
+            stream = client.stream(_text(variant, number), model=variant, **options)
             first = next(stream)
             have_begun.wait(60)
             is_killed.wait(60)
             return [first, *stream]
 
     with ThreadPoolExecutor(len(asked)) as pool:
-        reading = [pool.submit(read, options) for options in asked]
+        reading = [pool.submit(read, number, options) for number, options in enumerate(asked)]
         have_begun.wait(60)
         kill_replica(variant, address)
         is_killed.wait(60)
@@ -75,7 +80,7 @@ def _kill_under(address: str, variant: str, asked: list[dict[str, Any]]) -> list
 
 JSON = {"json_object": {}}
 ASKED: dict[str, list[dict[str, Any]]] = {
-    "e2b": [{"max_output_tokens": 150, "stop_sequences": stop} for stop in ([], ["count \0"], []) for _ in range(2)],
+    "e2b": [{"max_output_tokens": 150, "stop_sequences": stop} for stop in ([], ["count \0"], []) for _ in range(4)],
     "native": [
         *({"max_output_tokens": 150, "temperature": 0.0} for _ in range(3)),
         *({"max_output_tokens": 150, "seed": seed, "presence_penalty": 0.5, "logprobs": 1} for seed in range(3)),
@@ -88,7 +93,9 @@ ASKED: dict[str, list[dict[str, Any]]] = {
 def test_streams_of_a_killed_replica_go_on_as_if_nothing_had_been(address: str, variant: str) -> None:
     asked = ASKED[variant]
     with Client(address, timeout_s=120) as client:
-        expected = [client.generate(TEXT[variant], model=variant, **options) for options in asked]
+        expected = [
+            client.generate(_text(variant, number), model=variant, **options) for number, options in enumerate(asked)
+        ]
     streams = _kill_under(address, variant, asked)
     for stream, whole in zip(streams, expected, strict=True):
         assert "".join(piece.text for piece in stream) == "".join(part.text for part in whole.content.parts)
