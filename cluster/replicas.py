@@ -55,16 +55,24 @@ class Replicas:
             self.in_flight -= 1
 
     async def _attempt(self, lost: set[str], request: ReplicaRequest) -> AsyncGenerator[ReplicaChunk, None]:
-        """The chunks of one replica, preferably none of those `lost`, to which it is added when it is lost itself."""
+        """The chunks of one replica, preferably none of those `lost`, to which it is added when it is lost itself.
+
+        Raises Unavailable if it was lost before and has sent nothing since: it is asked again while Serve knows no
+        other, which is no further loss.
+        """
+        has_begun = False
         payload = request.SerializeToString()
         placement = Placement.of(payload, [(item.token_offset, item.data) for item in request.media], lost)
         try:
             async with aclosing(self._chunks(payload, placement)) as chunks:
                 async for chunk in chunks:
+                    has_begun = True
                     yield chunk
                     if placement.is_over and not chunk.HasField("result"):
                         raise ReplicaLeaves(f"the replica of {self._variant} that answered leaves")
-        except ReplicaLost:
+        except ReplicaLost as loss:
+            if placement.replica in lost and not has_begun:
+                raise Unavailable(f"no replica of {self._variant} is left") from loss
             lost.update(filter(None, [placement.replica]))
             raise
 

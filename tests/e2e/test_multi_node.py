@@ -17,10 +17,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from cluster.client import Client
 from cluster.sessions.embedded import EmbeddedValkey
+from tests.e2e.some_nodes import ENV, some_nodes
 from tests.e2e.up_process import STOP_S, UpProcess
 from tests.ports import free_port
 
-ENV = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
 CONFIG = """
 family: tiny
 gateway: {{port: {port}, host: 0.0.0.0, replicas: 3}}
@@ -45,21 +45,8 @@ print(json.dumps({{name: [replica.node_id for replica in deployment.replicas]
 @pytest.fixture(scope="module")
 def ray_address() -> Iterator[str]:
     """A three-node cluster's address."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.e2e.some_nodes", "3"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **ENV},
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    try:
-        yield next(line.strip() for line in process.stdout if line.startswith(("127.", "1", "2")))
-    finally:
-        process.stdin.close()
-        process.wait(timeout=STOP_S)
-        process.stdout.close()
+    with some_nodes(3) as address:
+        yield address
 
 
 @pytest.fixture

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -17,8 +14,8 @@ import pytest
 from cluster.client import Client, Piece
 from cluster.errors import ClusterError
 from cluster.sessions.embedded import EmbeddedValkey
-from tests.e2e.test_multi_node import ENV
-from tests.e2e.up_process import STOP_S, UpProcess, eventually
+from tests.e2e.some_nodes import some_nodes
+from tests.e2e.up_process import UpProcess, eventually
 from tests.ports import free_port
 
 WORDS = " ".join(f"w{n}" for n in range(150))
@@ -33,28 +30,15 @@ variants:
 
 @pytest.fixture
 def address(tmp_path: Path) -> Iterator[str]:
-    """Two gateways on one port of two Ray nodes: whichever the kernel picks takes a connection."""
-    nodes = subprocess.Popen(
-        [sys.executable, "-m", "tests.e2e.three_nodes"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **ENV},
-    )
-    assert nodes.stdin is not None
-    assert nodes.stdout is not None
+    """Two gateways on one port of different Ray nodes: whichever the kernel picks takes a connection."""
     path = tmp_path / "config.yaml"
-    with EmbeddedValkey() as valkey:
-        ray_address = next(line.strip() for line in nodes.stdout if line[0].isdigit())
+    with some_nodes(3) as ray_address, EmbeddedValkey() as valkey:
         path.write_text(CONFIG.format(port=free_port(), redis=valkey.url))
         process = UpProcess(["--address", ray_address, "--config", str(path)], {})
         try:
             yield process.wait_until_ready()
         finally:
             process.stop()
-            nodes.stdin.close()
-            nodes.wait(timeout=STOP_S)
-            nodes.stdout.close()
 
 
 def _gateways(address: str) -> list[psutil.Process]:

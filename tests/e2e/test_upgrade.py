@@ -23,10 +23,10 @@ from cluster.client import Client, Piece
 from cluster.sessions.embedded import EmbeddedValkey
 from protos.gemmacluster.v1.admin_pb2 import DrainRequest, GetLoadsRequest
 from protos.gemmacluster.v1.admin_pb2_grpc import AdminServiceStub
+from tests.e2e.some_nodes import ENV, some_nodes
 from tests.e2e.up_process import eventually, gateway_processes
 from tests.ports import free_port
 
-ENV = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
 CONFIG = """
 family: tiny
 gateway: {{port: {port}, replicas: 2, drain_notice_s: {notice}, drain_grace_s: 30}}
@@ -75,23 +75,11 @@ class Deployment:
 @pytest.fixture(scope="module")
 def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """Both gateways and both replicas run."""
-    command = [sys.executable, "-m", "tests.e2e.some_nodes", "2"]
-    nodes = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **ENV}
-    )
-    assert nodes.stdin is not None
-    assert nodes.stdout is not None
-    with EmbeddedValkey() as valkey:
-        try:
-            address = next(line.strip() for line in nodes.stdout if line[0].isdigit())
-            made = Deployment(address, tmp_path_factory.mktemp("upgrade"), valkey.url)
-            made.deploy(notice=1, delay=20)
-            eventually(lambda: len(made.gateways()) == 2)
-            yield made
-        finally:
-            nodes.stdin.close()
-            nodes.wait(timeout=60)
-            nodes.stdout.close()
+    with some_nodes(2) as address, EmbeddedValkey() as valkey:
+        made = Deployment(address, tmp_path_factory.mktemp("upgrade"), valkey.url)
+        made.deploy(notice=1, delay=20)
+        eventually(lambda: len(made.gateways()) == 2)
+        yield made
 
 
 @contextmanager
