@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from typing import Any
 
 
 class SettingsError(ValueError):
@@ -80,3 +82,18 @@ _RULES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
 )
 
 SETTING_NAMES = tuple(field.name for field in fields(PolicySettings))
+
+
+def settings_of(values: Mapping[str, float], **bounds: int) -> PolicySettings:
+    """Of values by name, as somebody wrote them; `bounds` are those that stand elsewhere.
+
+    Raises SettingsError for what is unknown or impossible.
+    """
+    own = [name for name in SETTING_NAMES if name not in {*bounds, "gang_size"}]
+    for name in values:
+        if name not in own:
+            close = get_close_matches(name, own, 1)
+            hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(own)}"
+            raise SettingsError(f"{name}: there is no such setting; {hint}")
+    known: dict[str, Any] = {**values, **bounds}
+    return PolicySettings(**known)

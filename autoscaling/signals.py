@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,9 @@ class ReplicaSignals:
     tokens_per_answer: float = 0  # of answers that ended lately
     ttft_s: float | None = None
     itl_s: float | None = None
+
+
+_FIELDS = tuple(item.name for item in fields(ReplicaSignals))
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,14 @@ class VariantSignals:
         return self.running + self.waiting + self.held == 0
 
 
+def merged(ranks: Sequence[ReplicaSignals]) -> ReplicaSignals:
+    """A gang as the one replica that it is: sums over its ranks, means of times weighted by requests."""
+    means = {"tokens_per_answer": _answer_length(ranks)}
+    times = {name: _mean_time(ranks, name) for name in ("ttft_s", "itl_s")}
+    sums = {name: float(sum(getattr(rank, name) for rank in ranks)) for name in _FIELDS if name not in {*means, *times}}
+    return ReplicaSignals(**sums, **means, **times)
+
+
 def combine(
     time_s: float,
     replicas: Sequence[ReplicaSignals],
@@ -88,11 +99,15 @@ def combine(
         requests_per_s=total("requests_per_s"),
         prompt_tokens_per_s=total("prompt_tokens_per_s"),
         output_tokens_per_s=total("output_tokens_per_s"),
-        tokens_per_answer=_mean([(item.tokens_per_answer, item.requests_per_s) for item in replicas]),
+        tokens_per_answer=_answer_length(replicas),
         ttft_s=_mean_time(replicas, "ttft_s"),
         itl_s=_mean_time(replicas, "itl_s"),
         cold_start_s=cold_start_s,
     )
+
+
+def _answer_length(replicas: Sequence[ReplicaSignals]) -> float:
+    return _mean([(item.tokens_per_answer, item.requests_per_s) for item in replicas])
 
 
 def _mean_time(replicas: Sequence[ReplicaSignals], field: str) -> float | None:

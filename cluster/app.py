@@ -5,12 +5,14 @@ serve run cluster.app:build_app config=FILE
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from ray import serve
 from ray.serve import Application
 from ray.serve.config import RequestRouterConfig
 
+from autoscaling.serve_policy import POLICY
 from cluster.config import ClusterConfig, ConfigError, VariantConfig, load_config, parse_config
 from cluster.engines.vllm.parallelism import placement_bundles
 from cluster.gateway.deployment import Gateway
@@ -116,12 +118,13 @@ def _scaling(variant: VariantConfig) -> dict[str, Any]:
     replicas = variant.replicas
     if replicas.min == replicas.max:
         return {"num_replicas": replicas.min}
-    autoscaling = {
-        "min_replicas": replicas.min,
-        "max_replicas": replicas.max,
-        "target_ongoing_requests": replicas.target_ongoing_requests,
-    }
-    return {"autoscaling_config": autoscaling}
+    bounds = {"min_replicas": replicas.min, "max_replicas": replicas.max}
+    if variant.autoscaling is None:
+        return {"autoscaling_config": bounds | {"target_ongoing_requests": replicas.target_ongoing_requests}}
+    policy = {"policy_function": POLICY, "policy_kwargs": asdict(variant.policy_settings())}
+    # The policy has delays of its own.
+    no_delays = dict.fromkeys(("upscale_delay_s", "downscale_delay_s", "downscale_to_zero_delay_s"), 0.0)
+    return {"autoscaling_config": bounds | no_delays | {"policy": policy}}
 
 
 def _leave(longest_s: float) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
+from autoscaling.settings import PolicySettings, SettingsError, settings_of
 from cluster.kubernetes_config import KubernetesConfig
 
 VARIANT_NAMES = ("e2b", "e4b", "26b-a4b", "31b")
@@ -156,6 +157,11 @@ class VariantConfig(_Section):
     )
     engine: Literal["native", "vllm", "echo"] = Field("native", description="What runs it.")
     replicas: ReplicasConfig = Field(default_factory=lambda: ReplicasConfig())
+    autoscaling: dict[str, float] | None = Field(
+        None,
+        description="Between replicas.min and max, scale by tokens: what one replica can do, the targets, the delays, "
+        "by the names of autoscaling/settings.py. Default: by replicas.target_ongoing_requests.",
+    )
     max_batch_size: int = Field(16, ge=1, description="Sequences that one replica decodes together.")
     max_queued_requests: int = Field(64, ge=0, description="Requests that may wait for each replica.")
     max_context_tokens: int | None = Field(
@@ -221,6 +227,23 @@ class VariantConfig(_Section):
     cost: float | None = Field(None, ge=0, description="Units per 1,000 tokens. Default: active parameters, billions.")
     echo_delay_ms: float = Field(0, ge=0, description="Echo engine only: milliseconds between tokens.")
     vllm: VllmConfig = Field(default_factory=lambda: VllmConfig(), description="vLLM engine only.")
+
+    @model_validator(mode="after")
+    def _scales(self) -> VariantConfig:
+        if self.autoscaling is None:
+            return self
+        if self.replicas.min == self.replicas.max:
+            raise ValueError(f"autoscaling: replicas.min and replicas.max are both {self.replicas.max}; raise max")
+        try:
+            self.policy_settings()
+        except SettingsError as error:
+            raise ValueError(f"autoscaling.{error}") from error
+        return self
+
+    def policy_settings(self) -> PolicySettings:
+        """Of the policy that scales by tokens. Raises SettingsError."""
+        bounds = {"min_replicas": self.replicas.min, "max_replicas": self.replicas.max}
+        return settings_of({"sequences": self.max_batch_size, **(self.autoscaling or {})}, **bounds)
 
     @model_validator(mode="after")
     def _fits_its_engine(self) -> VariantConfig:

@@ -7,12 +7,14 @@ from typing import Any
 
 from ray import serve
 
+from autoscaling.serve_policy import stats
 from cluster.config import VariantConfig
 from cluster.metrics import record_load
 from cluster.placement.held import HeldPrefixes
 from cluster.placement.request_router import HELD_PREFIXES
 from cluster.sigterm import drain_on_sigterm
 from cluster.variants.leave import Leave
+from cluster.variants.meter import Meter
 from cluster.variants.packing import Pacer
 from cluster.variants.replica import EngineReplica, make_engine
 from protos.gemmacluster.internal.v1.replica_pb2 import ReplicaLoadReport
@@ -28,7 +30,7 @@ class DenseVariant(EngineReplica):
         variant_config = VariantConfig.model_validate(config)
         self._engine = await asyncio.to_thread(make_engine, name, variant_config, checkpoint_name)
         await self._engine.start()
-        self._pacer = Pacer()
+        self._pacer, self._meter = Pacer(), Meter()
         self._held = HeldPrefixes()
         self._leave = Leave(variant_config.replicas.drain_grace_s)
         drain_on_sigterm(self.drain)
@@ -49,6 +51,10 @@ class DenseVariant(EngineReplica):
     async def record_routing_stats(self) -> dict[str, bytes]:
         """Called by Serve, which passes it to the request routers of all gateways."""
         return {HELD_PREFIXES: self._held.packed()}
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Called by Serve, which passes it to the autoscaling policy in its controller."""
+        return stats(self.signals())
 
     async def load(self) -> bytes:
         """A ReplicaLoadReport."""

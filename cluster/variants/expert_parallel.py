@@ -17,6 +17,7 @@ from typing import Any
 
 from ray import serve
 
+from autoscaling.serve_policy import stats
 from cluster.config import VariantConfig
 from cluster.metrics import record_load
 from cluster.variants.shard_gang import ShardGang, rank_config
@@ -54,6 +55,10 @@ class ExpertParallelVariant:
             ranks=[_rank_load(rank, report) for rank, report in enumerate(reports)],
         )
         return bytes(total.SerializeToString())
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Called by Serve, which passes it to the autoscaling policy in its controller."""
+        return stats(await self._gang.signals())
 
     async def check_health(self) -> None:
         """Called by Serve; raises when a shard is lost, and with it the gang."""

@@ -6,15 +6,17 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
+from autoscaling.signals import ReplicaSignals
 from cluster.capabilities import read_capabilities
 from cluster.checkpoints import resolve_checkpoint
 from cluster.config import VariantConfig
-from cluster.engines.base import Engine, EngineMedium, EngineRequest
+from cluster.engines.base import Engine, EngineMedium, EngineOutput, EngineRequest
 from cluster.engines.build import build_engine
 from cluster.errors import ClusterError
 from cluster.placement.held import HeldPrefixes
 from cluster.placement.prefix import unpack
 from cluster.variants.leave import Leave
+from cluster.variants.meter import Meter
 from cluster.variants.packing import ChunkPacker, Pacer, ready_outputs
 from cluster.variants.sampling import sampling_params
 from protos.gemmacluster.internal.v1.replica_pb2 import (
@@ -33,6 +35,7 @@ class EngineReplica:
 
     _engine: Engine
     _pacer: Pacer
+    _meter: Meter
     _held: HeldPrefixes
     _leave: Leave | None = None
 
@@ -47,9 +50,8 @@ class EngineReplica:
         try:
             if self._leave is not None and self._leave.has_begun:
                 raise self._leave.error()
-            outputs = self._engine.generate(_engine_request(request))
-            async with aclosing(ready_outputs(outputs, self._pacer)) as ready:
-                async for batch in ready:
+            async with aclosing(self._batches(request)) as batches:
+                async for batch in batches:
                     if prefix_hashes:
                         self._held.used(unpack(prefix_hashes), self._engine.load().kv_capacity_tokens)
                         prefix_hashes = b""
@@ -59,9 +61,22 @@ class EngineReplica:
         except ClusterError as error:
             yield error_chunk(error)
 
+    async def _batches(self, request: ReplicaRequest) -> AsyncGenerator[list[EngineOutput], None]:
+        """The engine's outputs, as many together as are ready, and counted."""
+        outputs = self._engine.generate(_engine_request(request))
+        with self._meter.answer(len(request.prompt_token_ids)) as answer:
+            async with aclosing(ready_outputs(outputs, self._pacer)) as ready:
+                async for batch in ready:
+                    self._meter.wrote(answer, sum(output.token_count for output in batch))
+                    yield batch
+
     async def check_health(self) -> None:
         """Raises when the engine must be replaced. Called by Serve, for a replica."""
         await self._engine.check_health()
+
+    def signals(self) -> ReplicaSignals:
+        """What the autoscaler is told."""
+        return self._meter.signals(self._engine.load())
 
     def report(self) -> ReplicaLoadReport:
         """How busy the engine is."""

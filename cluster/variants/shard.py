@@ -9,6 +9,7 @@ import psutil
 import ray
 
 from cluster.config import VariantConfig
+from cluster.variants.meter import Meter
 from cluster.variants.packing import Pacer
 from cluster.variants.replica import EngineReplica, make_engine
 
@@ -42,7 +43,7 @@ class Shard(EngineReplica):
         seat = GangSeat(config, address)
         self._engine = await asyncio.to_thread(make_engine, self._name, self._config, self._checkpoint_name, seat)
         await self._engine.start()
-        self._pacer = Pacer()
+        self._pacer, self._meter = Pacer(), Meter()
 
     async def load(self) -> bytes:
         """A ReplicaLoadReport."""

@@ -14,6 +14,7 @@ from ray.actor import ActorHandle
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from autoscaling.signals import ReplicaSignals, merged
 from cluster.config import VariantConfig
 from cluster.errors import ReplicaLost, Unavailable
 from cluster.variants.replica import error_chunk
@@ -79,6 +80,13 @@ class ShardGang:
         """What each shard is doing, by rank. Raises Unavailable if one is lost."""
         answers: list[bytes] = await self._unless_lost(asyncio.gather(*(s.load.remote() for s in self._shards)))
         return [ReplicaLoadReport.FromString(answer) for answer in answers]
+
+    async def signals(self) -> ReplicaSignals:
+        """What the autoscaler is told of the whole gang. Raises Unavailable if a shard is lost."""
+        by_rank: list[ReplicaSignals] = await self._unless_lost(
+            asyncio.gather(*(shard.signals.remote() for shard in self._shards))
+        )
+        return merged(by_rank)
 
     def check(self) -> None:
         """Raises Unavailable if a shard is lost: the gang must be replaced."""

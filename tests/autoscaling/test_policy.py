@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from autoscaling.needs import floor
 from autoscaling.policy import Decision, PolicyState, decide
-from autoscaling.settings import PolicySettings, SettingsError
-from autoscaling.signals import ReplicaSignals, VariantSignals, combine
+from autoscaling.settings import PolicySettings, SettingsError, settings_of
+from autoscaling.signals import ReplicaSignals, VariantSignals, combine, merged
 
 patiently = given_settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 SETTINGS = PolicySettings(
@@ -260,3 +260,19 @@ def test_signals_of_replicas_are_added_and_times_averaged_by_requests() -> None:
     assert combined.kv_capacity_tokens == 100  # the one that has not told yet does not count
     assert (combined.tokens_per_answer, combined.answer_tokens_per_s) == (40, 160)
     assert (combined.itl_s, combined.ttft_s) == (pytest.approx(0.25), None)
+
+
+def test_settings_are_read_by_their_names() -> None:
+    assert settings_of({"ttft_s": 1}, max_replicas=3) == PolicySettings(ttft_s=1, max_replicas=3)
+    with pytest.raises(SettingsError, match="did you mean decode_tokens_per_s"):
+        settings_of({"decode_tokens": 1})
+    with pytest.raises(SettingsError, match="max_replicas: there is no such setting"):
+        settings_of({"max_replicas": 9}, max_replicas=3)
+
+
+def test_a_gang_is_one_replica() -> None:
+    one = ReplicaSignals(running=1, kv_capacity_tokens=100, requests_per_s=1, tokens_per_answer=10, ttft_s=1.0)
+    two = ReplicaSignals(running=3, kv_capacity_tokens=100, requests_per_s=3, tokens_per_answer=50, itl_s=0.2)
+    gang = merged([one, two])
+    assert (gang.running, gang.kv_capacity_tokens, gang.requests_per_s) == (4, 200, 4)
+    assert (gang.tokens_per_answer, gang.ttft_s, gang.itl_s) == (40, 1.0, pytest.approx(0.2))

@@ -88,6 +88,11 @@ def test_a_config_survives_the_way_to_another_process() -> None:
         ("admission: {callers: {a: {priority: high}}}", "admission.callers.a.priority"),
         ("variants: {e2b: {engine: magic}}", "variants.e2b.engine"),
         ("variants: {e2b: {replicas: {min: 3, max: 2}}}", "variants.e2b.replicas"),
+        ("variants: {e2b: {autoscaling: {}}}", "variants.e2b: autoscaling"),
+        ("variants: {e2b: {replicas: {max: 2}, autoscaling: {ttft: 1}}}", "variants.e2b: autoscaling.ttft"),
+        ("variants: {e2b: {replicas: {max: 2}, autoscaling: {max_replicas: 9}}}", "variants.e2b: autoscaling.max_replicas"),
+        ("variants: {e2b: {replicas: {max: 2}, autoscaling: {utilization: 2}}}", "variants.e2b: autoscaling.utilization"),
+        ("variants: {e2b: {replicas: {max: 2}, autoscaling: {itl_s: fast}}}", "variants.e2b.autoscaling.itl_s"),
         ("variants: {e2b: {max_context_tokens: 1}}", "variants.e2b.max_context_tokens"),
         ("variants: {e2b: {prefill_tokens: 8}}", "variants.e2b.prefill_tokens"),
         ("variants: {e2b: {prefill_tokens: 65537}}", "variants.e2b.prefill_tokens"),
@@ -197,3 +202,9 @@ def test_every_field_is_described_or_is_a_section_that_is() -> None:
 def test_a_config_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
         ClusterConfig().gateway.port = 1  # type: ignore[misc]
+
+
+def test_a_variant_is_scaled_by_what_it_says_of_its_replicas() -> None:
+    config = {"variants": {"e2b": {"replicas": {"min": 0, "max": 3}, "max_batch_size": 5, "autoscaling": {"itl_s": 1}}}}
+    settings = parse_config(config).variants["e2b"].policy_settings()
+    assert (settings.min_replicas, settings.max_replicas, settings.sequences, settings.itl_s) == (0, 3, 5, 1)

@@ -19,6 +19,7 @@ from cluster.errors import (
     Unavailable,
 )
 from cluster.migration import MAX_LOSSES, Chunks, migrating
+from cluster.variants.meter import Meter
 from cluster.variants.packing import Pacer
 from cluster.variants.replica import EngineReplica
 from model.tiny import ensure_tiny
@@ -34,7 +35,7 @@ class Echo(EngineReplica):
     """A replica that repeats its prompt."""
 
     def __init__(self) -> None:
-        self._engine, self._pacer = EchoEngine(TOKENIZER), Pacer()
+        self._engine, self._pacer, self._meter = EchoEngine(TOKENIZER), Pacer(), Meter()
 
 
 class Replicas:

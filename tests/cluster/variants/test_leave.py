@@ -10,6 +10,7 @@ from google.rpc import status_pb2
 from cluster.engines.echo import EchoEngine
 from cluster.errors import ReplicaLeaves, error_from_status
 from cluster.variants.leave import Leave
+from cluster.variants.meter import Meter
 from cluster.variants.packing import Pacer
 from cluster.variants.replica import EngineReplica
 from model.tiny import ensure_tiny
@@ -31,7 +32,8 @@ class Echo(EngineReplica):
     _leave: Leave
 
     def __init__(self, grace_s: float = 0) -> None:
-        self._engine, self._pacer, self._leave = EchoEngine(TOKENIZER, delay_s=0.005), Pacer(), Leave(grace_s)
+        self._engine, self._leave = EchoEngine(TOKENIZER, delay_s=0.005), Leave(grace_s)
+        self._pacer, self._meter = Pacer(), Meter()
 
     async def leave(self) -> None:
         await self._leave.run(lambda: self._engine.load().running)
