@@ -5,6 +5,7 @@ serve run cluster.app:build_app config=FILE
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from typing import Any
 
@@ -13,10 +14,11 @@ from ray.serve import Application
 from ray.serve.config import RequestRouterConfig
 
 from autoscaling.serve_policy import POLICY
-from cluster.config import ClusterConfig, ConfigError, VariantConfig, load_config, parse_config
+from cluster.config import ClusterConfig, ConfigError, TracesConfig, VariantConfig, load_config, parse_config
 from cluster.engines.vllm.parallelism import placement_bundles
 from cluster.gateway.deployment import Gateway
 from cluster.placement.request_router import PrefixRouter
+from cluster.tracing import ENDPOINT, SAMPLER, SAMPLER_ARGUMENT
 from cluster.variants.dense import DenseVariant
 from cluster.variants.expert_parallel import ExpertParallelVariant, placement
 
@@ -142,4 +144,12 @@ def _actor_options(config: ClusterConfig, num_cpus: float, num_gpus: float) -> d
         "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
         "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
     }
+    env_vars |= _tracing(config.traces)
     return {"num_cpus": num_cpus, "num_gpus": num_gpus, "runtime_env": {"env_vars": env_vars}}
+
+
+def _tracing(traces: TracesConfig) -> dict[str, str]:
+    endpoint = traces.endpoint or os.environ.get(ENDPOINT)
+    if not endpoint:
+        return {}
+    return {ENDPOINT: endpoint, SAMPLER: "parentbased_traceidratio", SAMPLER_ARGUMENT: str(traces.sample_ratio)}

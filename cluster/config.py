@@ -106,6 +106,18 @@ class AnswersConfig(_Section):
     )
 
 
+class TracesConfig(_Section):
+    """OpenTelemetry traces, sent over OTLP."""
+
+    endpoint: str | None = Field(
+        None,
+        description="Collector, such as http://127.0.0.1:4317. Default: $OTEL_EXPORTER_OTLP_ENDPOINT, else no traces.",
+    )
+    sample_ratio: float = Field(
+        1.0, ge=0, le=1, description="Share of the requests that are traced when their caller has not decided it."
+    )
+
+
 class ReplicasConfig(_Section):
     """How many replicas of a variant."""
 
@@ -389,6 +401,7 @@ class ClusterConfig(_Section):
     routing: RoutingPolicy = Field(default_factory=lambda: RoutingPolicy())
     admission: AdmissionConfig = Field(default_factory=lambda: AdmissionConfig())
     logs: LogsConfig = Field(default_factory=lambda: LogsConfig())
+    traces: TracesConfig = Field(default_factory=lambda: TracesConfig())
     kubernetes: KubernetesConfig = Field(
         default_factory=lambda: KubernetesConfig(), description="Only `gemma-cluster k8s render` reads it."
     )

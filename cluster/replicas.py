@@ -21,6 +21,7 @@ from ray.serve.handle import DeploymentHandle, DeploymentResponseGenerator
 from cluster.errors import ClusterError, Overloaded, ReplicaLeaves, ReplicaLost, Unavailable, error_from_status
 from cluster.migration import migrating
 from cluster.placement.placement import Placement
+from cluster.tracing import carried, span
 from protos.gemmacluster.internal.v1.replica_pb2 import ReplicaChunk, ReplicaLoadReport, ReplicaRequest
 
 # Of its process or its node. gRPC's own errors are of the connection to it: what the replica raises comes as Ray's.
@@ -60,6 +61,13 @@ class Replicas:
         Raises Unavailable if it was lost before and has sent nothing since: it is asked again while Serve knows no
         other, which is no further loss.
         """
+        with span(f"replica {self._variant}", gen_ai__request__model=self._variant) as attempt:
+            request.traceparent = carried(attempt)
+            async with aclosing(self._placed(lost, request)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+
+    async def _placed(self, lost: set[str], request: ReplicaRequest) -> AsyncGenerator[ReplicaChunk, None]:
         has_begun = False
         payload = request.SerializeToString()
         placement = Placement.of(payload, [(item.token_offset, item.data) for item in request.media], lost)

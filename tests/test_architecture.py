@@ -21,6 +21,7 @@ ORDER = (
     "kubernetes_config",
     "config",
     "metrics",
+    "tracing",
     "sigterm",
     "client",
     "credentials",

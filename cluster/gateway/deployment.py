@@ -29,6 +29,7 @@ from cluster.replicas import Replicas
 from cluster.router import RoutedVariant, Router
 from cluster.sessions.store import SessionStore
 from cluster.sigterm import drain_on_sigterm
+from cluster.tracing import start_tracing, stop_tracing
 
 _HEALTH_PERIOD_S = 0.2
 
@@ -42,6 +43,7 @@ class Gateway:
         """Binds the port at once; health says SERVING once every variant that must have a replica has one."""
         self._config = parse_config(config)
         open_access_log(self._config.logs)
+        start_tracing()
         variants = await asyncio.to_thread(_read_variants, self._config)
         replicas = {name: Replicas(name, handle) for name, handle in handles.items()}
         self._admission = Admission(self._config, redis_url)
@@ -96,6 +98,7 @@ class Gateway:
         await self._drain.run()
         # Those that nobody listened to; other gateways go on with them.
         await self._answers.close()
+        await asyncio.to_thread(stop_tracing)
 
     async def __del__(self) -> None:
         """Called by Serve when the gateway is retired."""
@@ -106,6 +109,7 @@ class Gateway:
             await self._answers.close()
             await self._admission.close()
             await self._sessions.close()
+            await asyncio.to_thread(stop_tracing)
 
 
 def _answers(config: ClusterConfig, redis_url: str) -> KeptAnswers:

@@ -20,6 +20,7 @@ from cluster.replicas import Replicas
 from cluster.request import ParsedRequest
 from cluster.router import Routed, Router
 from cluster.sessions.store import SessionRecord, SessionStore
+from cluster.tracing import span
 from cluster.variants.parts import joined_parts
 from protos.gemmacluster.internal.v1.replica_pb2 import ReplicaChunk
 from protos.gemmacluster.v1.content_pb2 import ROLE_MODEL, Content
@@ -157,7 +158,9 @@ class GenerationServicer:
     ) -> AsyncGenerator[ReplicaChunk, None]:
         """The replicas' chunks, once it is the request's turn. Closing it gives the slot back."""
         replicas = self._replicas[routed.decision.variant]
-        with await self._admit(routed) as place:
+        with span("admit"):
+            admitted = await self._admit(routed)
+        with admitted as place:
             async with aclosing(replicas.generate(routed.replica_request(max_tokens_per_message), begun)) as chunks:
                 async for chunk in chunks:
                     place.count(len(chunk.token_ids))
@@ -183,7 +186,8 @@ class GenerationServicer:
         current_record().request_id = parsed.request_id
         if parsed.session_id is None:
             return parsed, None
-        session = await self._sessions.get(parsed.session_id, with_contents=True, touch=touch)
+        with span("load session"):
+            session = await self._sessions.get(parsed.session_id, with_contents=True, touch=touch)
         if parsed.session_etag not in (None, session.etag):
             raise SessionConflict(
                 f"the session is at etag {session.etag}, not {parsed.session_etag}",
@@ -194,7 +198,8 @@ class GenerationServicer:
         return replace(parsed, system_instruction=session.system_instruction), session
 
     async def _route(self, parsed: ParsedRequest, session: SessionRecord | None) -> Routed:
-        return await self._router.route(parsed, _history(session), session.variant_pin if session else None)
+        with span("route"):
+            return await self._router.route(parsed, _history(session), session.variant_pin if session else None)
 
     async def _finish(
         self, routed: Routed, session: SessionRecord | None, last: ReplicaChunk, log: AnswerLog | None
@@ -220,13 +225,14 @@ class GenerationServicer:
     async def _store(self, request: ParsedRequest, etag: str, variant: str, last: ReplicaChunk) -> None:
         """Appends the turn, and says so in the last message. Done twice, it is the same turn."""
         assert request.session_id is not None
-        record = await self._sessions.append_turn(
-            request.session_id,
-            etag=etag,
-            contents=[*request.contents, last.result.content],
-            variant=variant,
-            request_id=request.request_id,
-        )
+        with span("store turn"):
+            record = await self._sessions.append_turn(
+                request.session_id,
+                etag=etag,
+                contents=[*request.contents, last.result.content],
+                variant=variant,
+                request_id=request.request_id,
+            )
         last.responses[-1] += StreamGenerateResponse(session=messages.session_state(record)).SerializeToString()
 
 

@@ -12,12 +12,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
+from opentelemetry.trace import INVALID_SPAN, Span
 
 from cluster import metrics
 from cluster.admission.call import Call
 from cluster.errors import ClusterError
 from cluster.gateway.access_log import log_access
 from cluster.routing import Reason, RouteDecision
+from cluster.tracing import failed, server_span
 from protos.gemmacluster.internal.v1.replica_pb2 import ReplicaResult
 
 # Of each RPC that generates: OpenTelemetry's gen_ai.operation.name.
@@ -47,6 +49,7 @@ class RequestRecord:
     queue_s: float = 0.0
     first_token_s: float | None = None
     result: ReplicaResult | None = None
+    span: Span = INVALID_SPAN
 
     def routed(self, decision: RouteDecision, prompt_tokens: Mapping[str, int]) -> None:
         """The variant that answers, and why it; `prompt_tokens` by modality."""
@@ -68,7 +71,23 @@ class RequestRecord:
         duration_s = time.monotonic() - self.arrived
         if self.method in _OPERATIONS:
             self._record(_OPERATIONS[self.method], duration_s)
+        self._describe()
         log_access(self._fields(duration_s))
+
+    def _describe(self) -> None:
+        """The span's attributes, by OpenTelemetry's conventions for generative AI and for RPCs."""
+        known: dict[str, Any] = {
+            "rpc.system": "grpc",
+            "rpc.response.status_code": self.status,
+            "gen_ai.response.id": self.request_id,
+            "gen_ai.response.model": self.variant,
+            "gen_ai.usage.input_tokens": sum(self.prompt_tokens.values()),
+            "gen_ai.usage.output_tokens": self.result.output_tokens if self.result else 0,
+            "gemma_cluster.routing_reasons": self.reasons,
+        }
+        self.span.set_attributes({name: value for name, value in known.items() if value})
+        if self.status != grpc.StatusCode.OK.name:
+            failed(self.span, self.error.reason if self.error else self.status)
 
     def _record(self, operation: str, duration_s: float) -> None:
         error = self.error.reason if self.error else "" if self.status == "OK" else self.status
@@ -129,17 +148,22 @@ def current_record() -> RequestRecord:
 def recorded(method: str, context: grpc.aio.ServicerContext[Any, Any]) -> Iterator[RequestRecord]:
     """Around one call: its record, finished however the call ends."""
     call = Call.arriving(context.invocation_metadata(), context.peer(), context.time_remaining())
-    record = RequestRecord(method, _peer_hash(call.peer), call)
-    _current.set(record)
-    try:
-        yield record
-    except BaseException:
-        # Errors are mapped to a status, and noted, further in; what else ends a call is its caller or its deadline.
-        if record.error is None:
-            record.status = _end_status(context).name
-        raise
-    finally:
-        record.finish()
+    with server_span(method, _texts(context.invocation_metadata())) as span:
+        record = RequestRecord(method, _peer_hash(call.peer), call, span=span)
+        _current.set(record)
+        try:
+            yield record
+        except BaseException:
+            # Errors are mapped to a status, and noted, further in; what else ends a call is its caller or its deadline.
+            if record.error is None:
+                record.status = _end_status(context).name
+            raise
+        finally:
+            record.finish()
+
+
+def _texts(metadata: Any) -> dict[str, str]:
+    return {key: value for key, value in metadata or () if isinstance(value, str)}
 
 
 def _decided(reason: Reason, decision: RouteDecision) -> bool:

@@ -13,6 +13,7 @@ from cluster.metrics import record_load
 from cluster.placement.held import HeldPrefixes
 from cluster.placement.request_router import HELD_PREFIXES
 from cluster.sigterm import drain_on_sigterm
+from cluster.tracing import start_tracing, stop_tracing
 from cluster.variants.leave import Leave
 from cluster.variants.meter import Meter
 from cluster.variants.packing import Pacer
@@ -28,6 +29,7 @@ class DenseVariant(EngineReplica):
     async def __init__(self, name: str, config: dict[str, Any], checkpoint_name: str) -> None:  # type: ignore[misc]
         """Loads the checkpoint; Serve awaits it before the replica takes requests."""
         variant_config = VariantConfig.model_validate(config)
+        start_tracing()
         self._engine = await asyncio.to_thread(make_engine, name, variant_config, checkpoint_name)
         await self._engine.start()
         self._pacer, self._meter = Pacer(), Meter()
@@ -43,6 +45,7 @@ class DenseVariant(EngineReplica):
     async def drain(self) -> None:
         """Takes no new requests, and returns when those that run have ended, or went on on another replica."""
         await self._leave.run(self._num_running)
+        await asyncio.to_thread(stop_tracing)
 
     def _num_running(self) -> int:
         load = self._engine.load()
@@ -66,3 +69,4 @@ class DenseVariant(EngineReplica):
         """Called by Serve when the replica is retired, after its requests have ended."""
         if hasattr(self, "_engine"):
             await self._engine.stop()
+        await asyncio.to_thread(stop_tracing)

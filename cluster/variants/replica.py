@@ -18,6 +18,7 @@ from cluster.placement.prefix import unpack
 from cluster.variants.leave import Leave
 from cluster.variants.meter import Meter
 from cluster.variants.packing import ChunkPacker, Pacer, ready_outputs
+from cluster.variants.phases import phases
 from cluster.variants.sampling import sampling_params
 from protos.gemmacluster.internal.v1.replica_pb2 import (
     ReplicaChunk,
@@ -64,9 +65,10 @@ class EngineReplica:
     async def _batches(self, request: ReplicaRequest) -> AsyncGenerator[list[EngineOutput], None]:
         """The engine's outputs, as many together as are ready, and counted."""
         outputs = self._engine.generate(_engine_request(request))
-        with self._meter.answer(len(request.prompt_token_ids)) as answer:
+        with phases(request) as phase, self._meter.answer(len(request.prompt_token_ids)) as answer:
             async with aclosing(ready_outputs(outputs, self._pacer)) as ready:
                 async for batch in ready:
+                    phase.wrote(batch)
                     self._meter.wrote(answer, sum(output.token_count for output in batch))
                     yield batch
 

@@ -9,6 +9,7 @@ import psutil
 import ray
 
 from cluster.config import VariantConfig
+from cluster.tracing import start_tracing, stop_tracing
 from cluster.variants.meter import Meter
 from cluster.variants.packing import Pacer
 from cluster.variants.replica import EngineReplica, make_engine
@@ -41,6 +42,7 @@ class Shard(EngineReplica):
             device_type="cuda" if self._config.num_gpus else "cpu",
         )
         seat = GangSeat(config, address)
+        start_tracing()
         self._engine = await asyncio.to_thread(make_engine, self._name, self._config, self._checkpoint_name, seat)
         await self._engine.start()
         self._pacer, self._meter = Pacer(), Meter()
@@ -52,6 +54,7 @@ class Shard(EngineReplica):
     async def stop(self) -> None:
         """Ends the requests of all ranks."""
         await self._engine.stop()
+        await asyncio.to_thread(stop_tracing)
 
 
 def _use_interface(host: str) -> None:

@@ -6,11 +6,13 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from cluster.errors import ReplicaLost, Unavailable
 from cluster.migration import MAX_LOSSES
 from cluster.placement.placement import Placement, Tenure
 from cluster.replicas import Replicas
+from cluster.tracing import start_tracing, stop_tracing
 from protos.gemmacluster.internal.v1.replica_pb2 import ReplicaChunk, ReplicaRequest, ReplicaResult
 
 LOST = ReplicaLost("a shard was lost").to_status().SerializeToString()
@@ -22,11 +24,13 @@ class Handle:
     def __init__(self, *plan: tuple[str, int | None]) -> None:
         self._plan = list(plan)
         self.generate = self
+        self.requests: list[ReplicaRequest] = []
 
     def options(self, **_: Any) -> Handle:
         return self
 
-    def remote(self, _payload: bytes, placement: Placement) -> Stream:
+    def remote(self, payload: bytes, placement: Placement) -> Stream:
+        self.requests.append(ReplicaRequest.FromString(payload))
         name, chunks = self._plan.pop(0)
         placement.tenure = Tenure(name)
         return Stream(chunks)
@@ -62,3 +66,17 @@ async def test_one_that_answered_again_and_is_lost_again_is() -> None:
     assert await migrations(("a", 1), ("a", 1), ("b", 0), ("c", None)) == 3
     with pytest.raises(Unavailable, match="after 3 others"):
         await migrations(*[("a", 1)] * (MAX_LOSSES + 1))
+
+
+async def test_each_replica_that_is_asked_gets_a_span_of_the_trace() -> None:
+    exporter, handle = InMemorySpanExporter(), Handle(("a", 1), ("b", None))
+    start_tracing(exporter)
+    replicas: Any = Replicas("v", handle)  # type: ignore[arg-type]
+    assert len([chunk async for chunk in replicas.generate(ReplicaRequest())]) == 2
+    stop_tracing()
+    lost, well = exporter.get_finished_spans()
+    assert (lost.name, well.name) == ("replica v", "replica v")
+    assert lost.attributes is not None
+    assert lost.attributes["error.type"] == ReplicaLost.reason
+    carried = [request.traceparent.split("-")[2] for request in handle.requests]
+    assert carried == [f"{span.context.span_id:016x}" for span in (lost, well) if span.context]

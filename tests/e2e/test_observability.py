@@ -12,17 +12,22 @@ from pathlib import Path
 
 import grpc
 import pytest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from prometheus_client.parser import text_string_to_metric_families
 
-from cluster.client import Client
+from cluster.client import Client, text_content
 from cluster.errors import InvalidRequest, NoVariant
 from cluster.metrics import METRICS
+from protos.gemmacluster.v1.generation_pb2 import GenerateRequest
+from protos.gemmacluster.v1.generation_pb2_grpc import GenerationServiceStub
+from tests.e2e.span_collector import SpanCollector, span_collector
 from tests.e2e.up_process import UpProcess, eventually
 from tests.ports import free_port
 
 CONFIG = """
 gateway: {{port: {port}, metrics_port: {metrics_port}}}
 logs: {{file: {log}}}
+traces: {{endpoint: "{collector}"}}
 variants:
   e2b: {{engine: echo, echo_delay_ms: 20}}
 """
@@ -38,6 +43,7 @@ class Observed:
     address: str
     url: str
     log: Path
+    collector: SpanCollector
 
     def samples(self, name: str, **labels: str) -> list[float]:
         """Values of the series of that name that have these labels."""
@@ -52,18 +58,20 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
     """A cluster that answered two calls, refused two, and had one cancelled."""
     folder = tmp_path_factory.mktemp("observability")
     config, log, metrics_port = folder / "config.yaml", folder / "access.log", free_port()
-    config.write_text(CONFIG.format(port=free_port(), metrics_port=metrics_port, log=json.dumps(str(log))))
-    process = UpProcess(["--config", str(config)], {"REDIS_URL": ""})
-    try:
-        address = process.wait_until_ready()
-        url = process.wait_for(_WHERE).partition(_WHERE)[2].strip()
-        assert url.endswith(f":{metrics_port}/metrics")
-        with Client(address, timeout_s=60) as client:
-            _call(client)
-        yield Observed(address, url, log)
-        assert process.stop() == 0
-    finally:
-        process.kill()
+    with span_collector() as (where, collector):
+        text = CONFIG.format(port=free_port(), metrics_port=metrics_port, log=json.dumps(str(log)), collector=where)
+        config.write_text(text)
+        process = UpProcess(["--config", str(config)], {"REDIS_URL": ""})
+        try:
+            address = process.wait_until_ready()
+            url = process.wait_for(_WHERE).partition(_WHERE)[2].strip()
+            assert url.endswith(f":{metrics_port}/metrics")
+            with Client(address, timeout_s=60) as client:
+                _call(client)
+            yield Observed(address, url, log, collector)
+            assert process.stop() == 0
+        finally:
+            process.kill()
 
 
 def _call(client: Client) -> None:
@@ -120,3 +128,26 @@ def test_every_metric_is_exported(observed: Observed) -> None:
     for item in wanted:
         series = f"{item.exported_name}_count" if item.buckets else item.exported_name
         eventually(lambda series=series: bool(observed.samples(series)), _REPORTED_S)  # type: ignore[misc]
+
+
+def test_a_trace_goes_from_the_caller_to_decode(observed: Observed) -> None:
+    trace, caller = bytes.fromhex("0af7651916cd43dd8448eb211c80319c"), bytes.fromhex("b7ad6b7169203331")
+    metadata = [("traceparent", f"00-{trace.hex()}-{caller.hex()}-01")]
+    with grpc.insecure_channel(observed.address) as channel:
+        request = GenerateRequest(contents=[text_content(SECRET)])
+        GenerationServiceStub(channel).Generate(request, metadata=metadata, timeout=60)
+
+    def spans() -> dict[str, Span]:
+        return {span.name: span for span in list(observed.collector.spans) if span.trace_id == trace}
+
+    eventually(lambda: {"Generate", "decode"} <= spans().keys())
+    path, span = [], spans()["decode"]
+    while True:
+        path.append(span.name)
+        above = [item for item in spans().values() if item.span_id == span.parent_span_id]
+        if not above:
+            break
+        span = above[0]
+    assert path == ["decode", "generate", "replica e2b", "Generate"]
+    assert span.parent_span_id == caller
+    assert SECRET not in str(observed.collector.spans)

@@ -27,7 +27,7 @@ from protos.gemmacluster.v1 import content_pb2 as protos_dot_gemmacluster_dot_v1
 from protos.gemmacluster.v1 import generation_pb2 as protos_dot_gemmacluster_dot_v1_dot_generation__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-protos/gemmacluster/internal/v1/replica.proto\x12\x18gemmacluster.internal.v1\x1a\"protos/gemmacluster/v1/admin.proto\x1a$protos/gemmacluster/v1/content.proto\x1a\'protos/gemmacluster/v1/generation.proto\"\x93\x02\n\x0eReplicaRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x1c\n\x10prompt_token_ids\x18\x02 \x03(\x05\x42\x02\x10\x01\x12;\n\x08sampling\x18\x03 \x01(\x0b\x32).gemmacluster.internal.v1.ReplicaSampling\x12\x1e\n\x16max_tokens_per_message\x18\x04 \x01(\x05\x12\x35\n\x05media\x18\x05 \x03(\x0b\x32&.gemmacluster.internal.v1.ReplicaMedia\x12;\n\x08progress\x18\x06 \x01(\x0b\x32).gemmacluster.internal.v1.ReplicaProgress\"Z\n\x0fReplicaProgress\x12\x15\n\ttoken_ids\x18\x01 \x03(\x05\x42\x02\x10\x01\x12\x18\n\x10next_chunk_index\x18\x02 \x01(\x05\x12\x16\n\x0e\x66unction_calls\x18\x03 \x01(\x05\"\xc0\x03\n\x0fReplicaSampling\x12\x12\n\nmax_tokens\x18\x01 \x01(\x05\x12\x13\n\x0btemperature\x18\x02 \x01(\x02\x12\r\n\x05top_k\x18\x03 \x01(\x05\x12\r\n\x05top_p\x18\x04 \x01(\x02\x12\x11\n\x04seed\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12\x0c\n\x04stop\x18\x06 \x03(\t\x12\r\n\x05min_p\x18\x07 \x01(\x02\x12\x1a\n\x12repetition_penalty\x18\x08 \x01(\x02\x12\x18\n\x10presence_penalty\x18\t \x01(\x02\x12\x19\n\x11\x66requency_penalty\x18\n \x01(\x02\x12L\n\nlogit_bias\x18\x0b \x03(\x0b\x32\x38.gemmacluster.internal.v1.ReplicaSampling.LogitBiasEntry\x12\x15\n\x08logprobs\x18\x0c \x01(\x05H\x01\x88\x01\x01\x12\x38\n\x0fresponse_format\x18\r \x01(\x0b\x32\x1f.gemmacluster.v1.ResponseFormat\x1a\x30\n\x0eLogitBiasEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12\r\n\x05value\x18\x02 \x01(\x02:\x02\x38\x01\x42\x07\n\x05_seedB\x0b\n\t_logprobs\"\x8c\x01\n\x0cReplicaMedia\x12\x11\n\tmime_type\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x14\n\x0ctoken_offset\x18\x03 \x01(\x05\x12\x13\n\x0btoken_count\x18\x04 \x01(\x05\x12\x1c\n\x0fmax_soft_tokens\x18\x05 \x01(\x05H\x00\x88\x01\x01\x42\x12\n\x10_max_soft_tokens\"\xb2\x01\n\x0cReplicaChunk\x12\x11\n\tresponses\x18\x01 \x03(\x0c\x12\x37\n\x06result\x18\x02 \x01(\x0b\x32\'.gemmacluster.internal.v1.ReplicaResult\x12\x14\n\x0c\x65rror_status\x18\x03 \x01(\x0c\x12\x12\n\nelapsed_ms\x18\x04 \x01(\x01\x12\x15\n\rcached_tokens\x18\x05 \x01(\x05\x12\x15\n\ttoken_ids\x18\x06 \x03(\x05\x42\x02\x10\x01\"\xe4\x01\n\rReplicaResult\x12)\n\x07\x63ontent\x18\x01 \x01(\x0b\x32\x18.gemmacluster.v1.Content\x12\x34\n\rfinish_reason\x18\x02 \x01(\x0e\x32\x1d.gemmacluster.v1.FinishReason\x12\x15\n\routput_tokens\x18\x03 \x01(\x05\x12\x15\n\rcached_tokens\x18\x04 \x01(\x05\x12\x18\n\x10next_chunk_index\x18\x05 \x01(\x05\x12\x16\n\x0ethought_tokens\x18\x06 \x01(\x05\x12\x12\n\nmigrations\x18\x07 \x01(\x05\"\xb8\x01\n\x11ReplicaLoadReport\x12\x0f\n\x07running\x18\x01 \x01(\x05\x12\x0f\n\x07waiting\x18\x02 \x01(\x05\x12\x11\n\tkv_tokens\x18\x03 \x01(\x03\x12\x1a\n\x12kv_capacity_tokens\x18\x04 \x01(\x03\x12\x12\n\nreplica_id\x18\x05 \x01(\t\x12(\n\x05ranks\x18\x06 \x03(\x0b\x32\x19.gemmacluster.v1.RankLoad\x12\x14\n\x0c\x65xpert_bytes\x18\x07 \x01(\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-protos/gemmacluster/internal/v1/replica.proto\x12\x18gemmacluster.internal.v1\x1a\"protos/gemmacluster/v1/admin.proto\x1a$protos/gemmacluster/v1/content.proto\x1a\'protos/gemmacluster/v1/generation.proto\"\xa8\x02\n\x0eReplicaRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x1c\n\x10prompt_token_ids\x18\x02 \x03(\x05\x42\x02\x10\x01\x12;\n\x08sampling\x18\x03 \x01(\x0b\x32).gemmacluster.internal.v1.ReplicaSampling\x12\x1e\n\x16max_tokens_per_message\x18\x04 \x01(\x05\x12\x35\n\x05media\x18\x05 \x03(\x0b\x32&.gemmacluster.internal.v1.ReplicaMedia\x12;\n\x08progress\x18\x06 \x01(\x0b\x32).gemmacluster.internal.v1.ReplicaProgress\x12\x13\n\x0btraceparent\x18\x07 \x01(\t\"Z\n\x0fReplicaProgress\x12\x15\n\ttoken_ids\x18\x01 \x03(\x05\x42\x02\x10\x01\x12\x18\n\x10next_chunk_index\x18\x02 \x01(\x05\x12\x16\n\x0e\x66unction_calls\x18\x03 \x01(\x05\"\xc0\x03\n\x0fReplicaSampling\x12\x12\n\nmax_tokens\x18\x01 \x01(\x05\x12\x13\n\x0btemperature\x18\x02 \x01(\x02\x12\r\n\x05top_k\x18\x03 \x01(\x05\x12\r\n\x05top_p\x18\x04 \x01(\x02\x12\x11\n\x04seed\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12\x0c\n\x04stop\x18\x06 \x03(\t\x12\r\n\x05min_p\x18\x07 \x01(\x02\x12\x1a\n\x12repetition_penalty\x18\x08 \x01(\x02\x12\x18\n\x10presence_penalty\x18\t \x01(\x02\x12\x19\n\x11\x66requency_penalty\x18\n \x01(\x02\x12L\n\nlogit_bias\x18\x0b \x03(\x0b\x32\x38.gemmacluster.internal.v1.ReplicaSampling.LogitBiasEntry\x12\x15\n\x08logprobs\x18\x0c \x01(\x05H\x01\x88\x01\x01\x12\x38\n\x0fresponse_format\x18\r \x01(\x0b\x32\x1f.gemmacluster.v1.ResponseFormat\x1a\x30\n\x0eLogitBiasEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12\r\n\x05value\x18\x02 \x01(\x02:\x02\x38\x01\x42\x07\n\x05_seedB\x0b\n\t_logprobs\"\x8c\x01\n\x0cReplicaMedia\x12\x11\n\tmime_type\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x14\n\x0ctoken_offset\x18\x03 \x01(\x05\x12\x13\n\x0btoken_count\x18\x04 \x01(\x05\x12\x1c\n\x0fmax_soft_tokens\x18\x05 \x01(\x05H\x00\x88\x01\x01\x42\x12\n\x10_max_soft_tokens\"\xb2\x01\n\x0cReplicaChunk\x12\x11\n\tresponses\x18\x01 \x03(\x0c\x12\x37\n\x06result\x18\x02 \x01(\x0b\x32\'.gemmacluster.internal.v1.ReplicaResult\x12\x14\n\x0c\x65rror_status\x18\x03 \x01(\x0c\x12\x12\n\nelapsed_ms\x18\x04 \x01(\x01\x12\x15\n\rcached_tokens\x18\x05 \x01(\x05\x12\x15\n\ttoken_ids\x18\x06 \x03(\x05\x42\x02\x10\x01\"\xe4\x01\n\rReplicaResult\x12)\n\x07\x63ontent\x18\x01 \x01(\x0b\x32\x18.gemmacluster.v1.Content\x12\x34\n\rfinish_reason\x18\x02 \x01(\x0e\x32\x1d.gemmacluster.v1.FinishReason\x12\x15\n\routput_tokens\x18\x03 \x01(\x05\x12\x15\n\rcached_tokens\x18\x04 \x01(\x05\x12\x18\n\x10next_chunk_index\x18\x05 \x01(\x05\x12\x16\n\x0ethought_tokens\x18\x06 \x01(\x05\x12\x12\n\nmigrations\x18\x07 \x01(\x05\"\xb8\x01\n\x11ReplicaLoadReport\x12\x0f\n\x07running\x18\x01 \x01(\x05\x12\x0f\n\x07waiting\x18\x02 \x01(\x05\x12\x11\n\tkv_tokens\x18\x03 \x01(\x03\x12\x1a\n\x12kv_capacity_tokens\x18\x04 \x01(\x03\x12\x12\n\nreplica_id\x18\x05 \x01(\t\x12(\n\x05ranks\x18\x06 \x03(\x0b\x32\x19.gemmacluster.v1.RankLoad\x12\x14\n\x0c\x65xpert_bytes\x18\x07 \x01(\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,19 +43,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REPLICACHUNK'].fields_by_name['token_ids']._loaded_options = None
   _globals['_REPLICACHUNK'].fields_by_name['token_ids']._serialized_options = b'\020\001'
   _globals['_REPLICAREQUEST']._serialized_start=191
-  _globals['_REPLICAREQUEST']._serialized_end=466
-  _globals['_REPLICAPROGRESS']._serialized_start=468
-  _globals['_REPLICAPROGRESS']._serialized_end=558
-  _globals['_REPLICASAMPLING']._serialized_start=561
-  _globals['_REPLICASAMPLING']._serialized_end=1009
-  _globals['_REPLICASAMPLING_LOGITBIASENTRY']._serialized_start=939
-  _globals['_REPLICASAMPLING_LOGITBIASENTRY']._serialized_end=987
-  _globals['_REPLICAMEDIA']._serialized_start=1012
-  _globals['_REPLICAMEDIA']._serialized_end=1152
-  _globals['_REPLICACHUNK']._serialized_start=1155
-  _globals['_REPLICACHUNK']._serialized_end=1333
-  _globals['_REPLICARESULT']._serialized_start=1336
-  _globals['_REPLICARESULT']._serialized_end=1564
-  _globals['_REPLICALOADREPORT']._serialized_start=1567
-  _globals['_REPLICALOADREPORT']._serialized_end=1751
+  _globals['_REPLICAREQUEST']._serialized_end=487
+  _globals['_REPLICAPROGRESS']._serialized_start=489
+  _globals['_REPLICAPROGRESS']._serialized_end=579
+  _globals['_REPLICASAMPLING']._serialized_start=582
+  _globals['_REPLICASAMPLING']._serialized_end=1030
+  _globals['_REPLICASAMPLING_LOGITBIASENTRY']._serialized_start=960
+  _globals['_REPLICASAMPLING_LOGITBIASENTRY']._serialized_end=1008
+  _globals['_REPLICAMEDIA']._serialized_start=1033
+  _globals['_REPLICAMEDIA']._serialized_end=1173
+  _globals['_REPLICACHUNK']._serialized_start=1176
+  _globals['_REPLICACHUNK']._serialized_end=1354
+  _globals['_REPLICARESULT']._serialized_start=1357
+  _globals['_REPLICARESULT']._serialized_end=1585
+  _globals['_REPLICALOADREPORT']._serialized_start=1588
+  _globals['_REPLICALOADREPORT']._serialized_end=1772
 # @@protoc_insertion_point(module_scope)

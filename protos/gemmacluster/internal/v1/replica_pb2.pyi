@@ -10,20 +10,22 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ReplicaRequest(_message.Message):
-    __slots__ = ("request_id", "prompt_token_ids", "sampling", "max_tokens_per_message", "media", "progress")
+    __slots__ = ("request_id", "prompt_token_ids", "sampling", "max_tokens_per_message", "media", "progress", "traceparent")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     PROMPT_TOKEN_IDS_FIELD_NUMBER: _ClassVar[int]
     SAMPLING_FIELD_NUMBER: _ClassVar[int]
     MAX_TOKENS_PER_MESSAGE_FIELD_NUMBER: _ClassVar[int]
     MEDIA_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     prompt_token_ids: _containers.RepeatedScalarFieldContainer[int]
     sampling: ReplicaSampling
     max_tokens_per_message: int
     media: _containers.RepeatedCompositeFieldContainer[ReplicaMedia]
     progress: ReplicaProgress
-    def __init__(self, request_id: _Optional[str] = ..., prompt_token_ids: _Optional[_Iterable[int]] = ..., sampling: _Optional[_Union[ReplicaSampling, _Mapping]] = ..., max_tokens_per_message: _Optional[int] = ..., media: _Optional[_Iterable[_Union[ReplicaMedia, _Mapping]]] = ..., progress: _Optional[_Union[ReplicaProgress, _Mapping]] = ...) -> None: ...
+    traceparent: str
+    def __init__(self, request_id: _Optional[str] = ..., prompt_token_ids: _Optional[_Iterable[int]] = ..., sampling: _Optional[_Union[ReplicaSampling, _Mapping]] = ..., max_tokens_per_message: _Optional[int] = ..., media: _Optional[_Iterable[_Union[ReplicaMedia, _Mapping]]] = ..., progress: _Optional[_Union[ReplicaProgress, _Mapping]] = ..., traceparent: _Optional[str] = ...) -> None: ...
 
 class ReplicaProgress(_message.Message):
     __slots__ = ("token_ids", "next_chunk_index", "function_calls")
