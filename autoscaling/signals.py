@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class ReplicaSignals:
     itl_s: float | None = None
 
 
-_FIELDS = tuple(item.name for item in fields(ReplicaSignals))
+_TIMES = ("ttft_s", "itl_s")
+_SUMS = tuple(item.name for item in fields(ReplicaSignals) if item.name not in _TIMES)
 
 
 @dataclass(frozen=True)
@@ -62,10 +64,10 @@ class VariantSignals:
 
 def merged(ranks: Sequence[ReplicaSignals]) -> ReplicaSignals:
     """A gang as the one replica that it is: sums over its ranks, means of times weighted by requests."""
-    means = {"tokens_per_answer": _answer_length(ranks)}
-    times = {name: _mean_time(ranks, name) for name in ("ttft_s", "itl_s")}
-    sums = {name: float(sum(getattr(rank, name) for rank in ranks)) for name in _FIELDS if name not in {*means, *times}}
-    return ReplicaSignals(**sums, **means, **times)
+    values: dict[str, Any] = {name: float(sum(getattr(rank, name) for rank in ranks)) for name in _SUMS}
+    values["tokens_per_answer"] = _answer_length(ranks)
+    values |= {name: _mean_time(ranks, name) for name in _TIMES}
+    return ReplicaSignals(**values)
 
 
 def combine(
