@@ -24,7 +24,7 @@ from model.pocket.training.stream import BatchStream, Portions
 _CLIPS = 6_000
 _PICTURES, _SOUNDS = 24, 16
 _PORTIONS = Portions(rows=16, pictures=14, sounds=8)
-_EYES_RATE, _EARS_RATE = 5e-3, 4e-3
+_EYES_RATE, _EARS_RATE = 5e-3, 1e-3
 _DESCRIPTION = """\
 Train a pocket checkpoint from scratch on the CPU: eyes first, then ears, each by itself, then the decoder that uses
 them. Eyes and ears are the same in every variant; the next one trained in the same working folder finds them there.
@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--eyes-steps", type=int, default=2500, help="of 24 pictures each")
-    parser.add_argument("--ears-steps", type=int, default=2200, help="of 16 sounds each")
+    parser.add_argument("--ears-steps", type=int, default=2500, help="of 16 sounds each")
     parser.add_argument("--steps", type=int, default=2000, help="of 4096 tokens each, when the decoder learns")
     parser.add_argument("--rate", type=float, default=2e-3, help="highest learning rate of the decoder")
     return parser

@@ -7,9 +7,12 @@ from torch.utils.data import Dataset
 from model.pocket.scenes.drawing import draw
 from model.pocket.scenes.placing import crowd, placed, some_kinds
 from model.pocket.speech.clips import ClipPool
+from model.pocket.speech.lexicon import DIGITS
 from model.pocket.training.batch import MEL_FRAMES
 from model.pocket.training.prepared import Picture, Sound, picture, sound
 
+# Digits are ten and learned soon: half of their clips are passed over, for more of the words.
+_DIGITS_PASSED_OVER = 0.5
 # Full pictures teach most for the same work; the others are like those that are asked about.
 _CROWDED = 2 / 3
 
@@ -43,6 +46,8 @@ class SoundCards(Dataset[list[Sound]]):
     def _one(self, rng: random.Random) -> Sound:
         while True:
             clip = self._clips.draw(rng)
+            if clip.utterance.words[0] in DIGITS and rng.random() < _DIGITS_PASSED_OVER:
+                continue
             drawn = sound(clip.samples_N, clip.utterance.words)
             if len(drawn.mel_FK) <= MEL_FRAMES[-1]:
                 return drawn
