@@ -18,13 +18,12 @@ from model.pocket.training.cards import PictureCards, SoundCards
 from model.pocket.training.decoder import Decoder
 from model.pocket.training.ears import Ears
 from model.pocket.training.eyes import Eyes
-from model.pocket.training.run import Learner, Run, Schedule
+from model.pocket.training.run import Learner, Run
 from model.pocket.training.stream import BatchStream, Portions
 
 _CLIPS = 6_000
 _PICTURES, _SOUNDS = 24, 16
 _PORTIONS = Portions(rows=16, pictures=14, sounds=8)
-_EYES_RATE, _EARS_RATE = 5e-3, 1e-3
 _DESCRIPTION = """\
 Train a pocket checkpoint from scratch on the CPU: eyes first, then ears, each by itself, then the decoder that uses
 them. Eyes and ears are the same in every variant; the next one trained in the same working folder finds them there.
@@ -50,7 +49,7 @@ def main(arguments: list[str] | None = None) -> None:
     decoder = Decoder(config)
     decoder.adopt(eyes.tower.state_dict(), ears.tower.state_dict() if ears else None)
     stream = BatchStream(options.seed, _PORTIONS, lessons(options.variant, pools))
-    _train(options, options.variant, decoder, Schedule(options.steps, options.rate), stream)
+    _train(options, options.variant, decoder, options.steps, stream)
     path = options.out or FOLDER / options.variant
     write_checkpoint(options.variant, decoder.gemma.state_dict(), path)
     print(f"{options.variant} is in {path}; python -m model.pocket.evaluate says how good it is")
@@ -70,22 +69,21 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--eyes-steps", type=int, default=2500, help="of 24 pictures each")
     parser.add_argument("--ears-steps", type=int, default=2500, help="of 16 sounds each")
-    parser.add_argument("--steps", type=int, default=2000, help="of 4096 tokens each, when the decoder learns")
-    parser.add_argument("--rate", type=float, default=2e-3, help="highest learning rate of the decoder")
+    parser.add_argument("--steps", type=int, default=1500, help="of 4096 tokens each, when the decoder learns")
     return parser
 
 
 def _eyes(options: argparse.Namespace, config: ModelConfig) -> Eyes:
     torch.manual_seed(options.seed)
     eyes = Eyes(config)
-    _train(options, "eyes", eyes, Schedule(options.eyes_steps, _EYES_RATE), PictureCards(options.seed, _PICTURES))
+    _train(options, "eyes", eyes, options.eyes_steps, PictureCards(options.seed, _PICTURES))
     return eyes
 
 
 def _ears(options: argparse.Namespace, config: ModelConfig, clips: ClipPool) -> Ears:
     torch.manual_seed(options.seed)
     ears = Ears(config)
-    _train(options, "ears", ears, Schedule(options.ears_steps, _EARS_RATE), SoundCards(options.seed, _SOUNDS, clips))
+    _train(options, "ears", ears, options.ears_steps, SoundCards(options.seed, _SOUNDS, clips))
     return ears
 
 
@@ -98,11 +96,11 @@ def _clips(work: Path) -> ClipPool:
         return ClipPool(work / "clips", "train", _CLIPS, on_progress=spoken)
 
 
-def _train(options: argparse.Namespace, name: str, learner: Learner, schedule: Schedule, stream: Dataset[Any]) -> None:
+def _train(options: argparse.Namespace, name: str, learner: Learner, steps: int, stream: Dataset[Any]) -> None:
     """Shows a bar with the losses, smoothed. The first step takes minutes: the network is compiled."""
-    run = Run(learner, schedule, stream, options.work / f"{name}-{options.seed}.pt")
+    run = Run(learner, steps, stream, options.work / f"{name}-{options.seed}.pt")
     shown: dict[str, float] = {}
-    with tqdm(desc=name, total=schedule.steps, initial=run.step, mininterval=1) as bar:
+    with tqdm(desc=name, total=steps, initial=run.step, mininterval=1) as bar:
         for _, losses in run.steps():
             shown = {kind: 0.95 * shown.get(kind, loss) + 0.05 * loss for kind, loss in losses.items()}
             bar.set_postfix({kind: f"{loss:.3f}" for kind, loss in shown.items()}, refresh=False)

@@ -40,5 +40,5 @@ class Sums:
     max_digits: int
 
     def __call__(self, rng: random.Random, split: Split) -> Dialogue:
-        """One to five of them."""
-        return Dialogue("sum", messages(*(add(rng, split, self.max_digits) for _ in range(rng.randint(1, 5)))))
+        """One to eight of them."""
+        return Dialogue("sum", messages(*(add(rng, split, self.max_digits) for _ in range(rng.randint(1, 8)))))

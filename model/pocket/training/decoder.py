@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from transformers import Gemma4ForConditionalGeneration
 
 from model.config import ModelConfig
@@ -18,10 +19,13 @@ from model.pocket.training.batch import Batch
 from model.pocket.training.experts import compute_every_expert
 from model.pocket.training.hf import hf_config
 from model.pocket.training.initial import initialise
+from model.pocket.training.optimizers import adamw, muon
 from model.pocket.training.saying import picture_loss, sound_loss
 
 # What soft tokens say by themselves, against what the model answers.
 _SAYING_WEIGHT = 0.5
+# The highest learning rates.
+_MATRICES_RATE, _OTHERS_RATE = 1e-2, 3e-3
 
 
 class Decoder(nn.Module):
@@ -58,6 +62,14 @@ class Decoder(nn.Module):
         logits_OV = self._logits(hidden_RWD[:, :-1][at_RW])
         loss_O = F.cross_entropy(logits_OV, batch.tokens_RW[:, 1:][at_RW], reduction="none")
         return losses | {"text": (loss_O * counts_RW[at_RW]).sum() / counts_RW.sum()}
+
+    def optimizers(self) -> list[Optimizer]:
+        """Muon for the matrices between hidden states; experts lie in threes of dimensions, which it does not take."""
+        learning = [(name, weight) for name, weight in self.gemma.named_parameters() if weight.requires_grad]
+        hidden = [weight for name, weight in learning if ".layers." in name and weight.dim() == 2]
+        is_hidden = {id(weight) for weight in hidden}
+        others = [weight for _, weight in learning if id(weight) not in is_hidden]
+        return [muon(hidden, _MATRICES_RATE), adamw(others, _OTHERS_RATE)]
 
     @property
     def _text(self) -> Any:

@@ -4,14 +4,19 @@ from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from transformers import Gemma4AudioModel
 
 from model.config import ModelConfig
 from model.pocket.training import towers
 from model.pocket.training.hf import hf_config
 from model.pocket.training.initial import initialise
+from model.pocket.training.optimizers import adamw
 from model.pocket.training.prepared import Sound
 from model.pocket.training.saying import sound_loss
+
+# The highest learning rate.
+_RATE = 1e-3
 
 
 class Ears(nn.Module):
@@ -30,3 +35,7 @@ class Ears(nn.Module):
         """{"audio": how unlikely the spoken words are}."""
         heard = towers.hear(self.tower, sounds)
         return {"audio": sound_loss([self.head(F.rms_norm(one, one.shape[-1:])) for one in heard], sounds)}
+
+    def optimizers(self) -> list[Optimizer]:
+        """One for all weights."""
+        return [adamw(self.parameters(), _RATE)]

@@ -4,14 +4,19 @@ from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from transformers import Gemma4VisionModel
 
 from model.config import ModelConfig
 from model.pocket.training import towers
 from model.pocket.training.hf import hf_config
 from model.pocket.training.initial import initialise
+from model.pocket.training.optimizers import adamw
 from model.pocket.training.prepared import Picture
 from model.pocket.training.saying import picture_loss
+
+# The highest learning rate.
+_RATE = 5e-3
 
 
 class Eyes(nn.Module):
@@ -32,3 +37,7 @@ class Eyes(nn.Module):
         """{"image": how far the words are from what the pictures show}."""
         seen_NH = towers.see(self.tower, pictures)
         return {"image": picture_loss(self.head(F.rms_norm(seen_NH, seen_NH.shape[-1:])), pictures)}
+
+    def optimizers(self) -> list[Optimizer]:
+        """One for all weights."""
+        return [adamw(self.parameters(), _RATE)]
