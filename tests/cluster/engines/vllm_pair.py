@@ -49,7 +49,11 @@ class Pair:
     @classmethod
     async def start(cls, name: str, folder: Path) -> Pair:
         """Both, over a checkpoint written into `folder`."""
-        checkpoint = write_checkpoint(name, folder)
+        return await cls.over(name, write_checkpoint(name, folder))
+
+    @classmethod
+    async def over(cls, name: str, checkpoint: Path) -> Pair:
+        """Both, over one that is there."""
         engines = {}
         for kind in ("vllm", "native"):
             ranks = _VLLM_RANKS.get(name, 1) if kind == "vllm" else 1
@@ -72,7 +76,11 @@ class Pair:
     def show(self, *blobs: Blob, **sampling: Any) -> EngineRequest:
         """Of media between words."""
         media = [Part(inline_data=blob) for blob in blobs]
-        return self._chat([Content(role=1, parts=[Part(text="Look at "), *media, Part(text=" and tell.")])], **sampling)
+        return self.talk(Part(text="Look at "), *media, Part(text=" and tell."), **sampling)
+
+    def talk(self, *parts: Part, **sampling: Any) -> EngineRequest:
+        """One turn of a user."""
+        return self._chat([Content(role=1, parts=parts)], **sampling)
 
     def exchange(self, exchange: Exchange, **sampling: Any) -> EngineRequest:
         """What the taught checkpoint knows the answer to."""
