@@ -1,6 +1,6 @@
 """Pictures: what is in them, which colour, shape, how many and where; and two of them compared.
 
-Each skill asks two to five questions about one picture, or pair, of which the last is of that skill.
+Each skill asks some questions about one picture, or pair, of which the last is of that skill.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from model.pocket.scenes.scene import Scene
 
 Seen = TypeVar("Seen")
 
+# About a picture, or a pair, when tests ask. In training one picture is asked about more often: there seeing is dear.
 MAX_QUESTIONS = 5
+_TRAINING_OTHERS = (3, 7)
 _MAX_COMPARED = 3
 # So often are two pictures alike in shape, or in colour, beyond chance: else one waited long for a "yes".
 _ALIKE = 0.35
@@ -56,7 +58,8 @@ def compare(rng: random.Random, split: Split) -> Dialogue:
     kinds = [kind for kind in TWO_PICTURES if kind.skill == "compare"]
     kind = rng.choice(kinds)
     pair, last = _asked(rng, kind, partial(_pair, rng, split))
-    asked = [*_others(rng, pair, TWO_PICTURES, last), last]
+    others = rng.randint(1, MAX_QUESTIONS - 1)
+    asked = [*_others(rng, pair, TWO_PICTURES, last, others), last]
     return _dialogue(rng, "compare", asked, pair)
 
 
@@ -79,7 +82,8 @@ SKILLS: dict[str, Skill] = {
 def _about_one(rng: random.Random, split: Split, skill: str) -> Dialogue:
     kind = rng.choice([kind for kind in ONE_PICTURE if kind.skill == skill])
     scene, last = _asked(rng, kind, lambda: placed(rng, split, some_kinds(rng)))
-    asked = [*_others(rng, scene, ONE_PICTURE, last), last]
+    others = rng.randint(*(_TRAINING_OTHERS if split == "train" else (1, MAX_QUESTIONS - 1)))
+    asked = [*_others(rng, scene, ONE_PICTURE, last, others), last]
     return _dialogue(rng, skill, asked, [scene])
 
 
@@ -104,9 +108,10 @@ def _asked(rng: random.Random, kind: QuestionKind[Seen], see: Callable[[], Seen]
             return seen, rng.choice(fitting)
 
 
-def _others(rng: random.Random, seen: Seen, kinds: Sequence[QuestionKind[Seen]], last: Question) -> list[Question]:
-    """One to four further questions about what is seen, each of another kind and none of them twice."""
-    number = rng.randint(1, MAX_QUESTIONS - 1)
+def _others(
+    rng: random.Random, seen: Seen, kinds: Sequence[QuestionKind[Seen]], last: Question, number: int
+) -> list[Question]:
+    """So many further questions about what is seen, if there are, each of another kind and none of them twice."""
     found: list[Question] = []
     for kind in rng.sample(kinds, len(kinds)):
         fitting = [question for question in kind.find(seen) if question not in (last, *found)]

@@ -25,7 +25,7 @@ class Portions:
 class BatchStream(Dataset[Batch]):
     """Batch number `step` by index. Text fills what media leave free."""
 
-    def __init__(self, seed: int, portions: Portions, lessons: Lessons) -> None:
+    def __init__(self, seed: str, portions: Portions, lessons: Lessons) -> None:
         self._seed, self._portions, self._lessons = seed, portions, lessons
 
     def __getitem__(self, step: int) -> Batch:
