@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
+from typing import get_args
 
 from cluster import metrics
 from cluster.admission.drain_rate import DrainRate, clamped_retry_s
@@ -66,6 +67,8 @@ class Gate:
         self._tick()
         self._replicas = max(1, running_replicas)
         self._let_in()
+        for priority in get_args(Priority):  # also of those that nobody waits in
+            self._show(priority)
 
     async def enter(self, entrant: Entrant) -> Slot:
         """Waits for the entrant's turn; the slot is then the caller's to leave.
