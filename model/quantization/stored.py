@@ -41,13 +41,21 @@ class StoredWeights:
     def read(self, name: str, owner: nn.Module) -> Tensor:
         """Quantised numbers stay mapped from the file; whole weights are copied in the model's type.
 
-        Numbers in another CPU's layout are packed anew, in memory.
+        Numbers in another CPU's layout are packed anew, in memory; so are those that its kernel cannot read in place.
         """
         tensor = self._checkpoint.tensor(self._prefix + name)
         if not isinstance(owner, QuantizedWeight):
             return tensor.to(self._dtype, copy=True)
-        is_packed = tensor.dtype == torch.uint8
-        return _repacked(tensor, self._foreign) if is_packed and self._foreign is not None else tensor
+        if tensor.dtype == torch.int8:
+            return _aligned(tensor)
+        return _repacked(tensor, self._foreign) if tensor.dtype == torch.uint8 and self._foreign is not None else tensor
+
+
+def _aligned(numbers: Tensor) -> Tensor:
+    """The same, copied where the kernel would read it with instructions that fault: torch's for AVX-512 loads 16 bytes
+    at once from multiples of 16, and safetensors aligns to 8."""
+    is_faulting = torch.backends.cpu.get_cpu_capability().startswith("AVX512") and numbers.data_ptr() % 16
+    return numbers.clone() if is_faulting else numbers
 
 
 def _repacked(numbers: Tensor, layout: Int4Layout) -> Tensor:
