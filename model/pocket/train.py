@@ -2,7 +2,7 @@
 
 import argparse
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch.utils.data import Dataset
@@ -23,20 +23,7 @@ from model.pocket.training.stream import BatchStream, Portions
 
 _CLIPS = 6_000
 _PICTURES, _SOUNDS = 24, 16
-
-
-class Course(NamedTuple):
-    """A part of what the decoder learns: what its batches hold, and how far its learning rates rise."""
-
-    name: str
-    portions: Portions
-    peak: float
-
-
-_COURSES = (
-    Course("words", Portions(rows=16, pictures=8, sounds=6), peak=1.0),
-    Course("media", Portions(rows=16, pictures=16, sounds=6), peak=0.6),
-)
+_PORTIONS = Portions(rows=16, pictures=12, sounds=6, words_steps=400)
 _DESCRIPTION = """\
 Train a pocket checkpoint from scratch on the CPU: eyes first, then ears, each by itself, then the decoder that uses
 them: words first, then what is seen and heard. Eyes and ears are the same in every variant; the next one trained in the
@@ -62,9 +49,8 @@ def main(arguments: list[str] | None = None) -> None:
     torch.manual_seed(options.seed)
     decoder = Decoder(config)
     decoder.adopt(eyes.tower.state_dict(), ears.tower.state_dict() if ears else None)
-    for course, steps in zip(_COURSES, (options.words_steps, options.media_steps), strict=True):
-        stream = BatchStream(f"{options.seed} {course.name}", course.portions, lessons(options.variant, pools))
-        _train(options, f"{options.variant}-{course.name}", decoder, steps, stream, course.peak)
+    stream = BatchStream(options.seed, _PORTIONS, lessons(options.variant, pools))
+    _train(options, options.variant, decoder, options.steps, stream)
     path = options.out or FOLDER / options.variant
     write_checkpoint(options.variant, decoder.gemma.state_dict(), path)
     print(f"{options.variant} is in {path}; python -m model.pocket.evaluate says how good it is")
@@ -82,12 +68,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--work", type=Path, default=Path("pocket-training"), metavar="DIR", help="clips and progress")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--eyes-steps", type=int, default=2500, help="of 24 pictures each")
-    parser.add_argument("--ears-steps", type=int, default=2500, help="of 16 sounds each")
-    parser.add_argument("--words-steps", type=int, default=500, help="of 4096 tokens each, most of them of text")
-    parser.add_argument(
-        "--media-steps", type=int, default=800, help="of 4096 tokens each, most about pictures and clips"
-    )
+    parser.add_argument("--eyes-steps", type=int, default=1000, help="of 24 pictures each")
+    parser.add_argument("--ears-steps", type=int, default=1000, help="of 16 sounds each")
+    parser.add_argument("--steps", type=int, default=1500, help="of 4096 tokens each, when the decoder learns")
     return parser
 
 
@@ -114,11 +97,9 @@ def _clips(work: Path) -> ClipPool:
         return ClipPool(work / "clips", "train", _CLIPS, on_progress=spoken)
 
 
-def _train(
-    options: argparse.Namespace, name: str, learner: Learner, steps: int, stream: Dataset[Any], peak: float = 1.0
-) -> None:
+def _train(options: argparse.Namespace, name: str, learner: Learner, steps: int, stream: Dataset[Any]) -> None:
     """Shows a bar with the losses, smoothed. The first step takes minutes: the network is compiled."""
-    run = Run(learner, steps, stream, options.work / f"{name}-{options.seed}.pt", peak)
+    run = Run(learner, steps, stream, options.work / f"{name}-{options.seed}.pt")
     shown: dict[str, float] = {}
     with tqdm(desc=name, total=steps, initial=run.step, mininterval=1) as bar:
         for _, losses in run.steps():

@@ -19,7 +19,7 @@ from model.pocket.training.batch import Batch
 from model.pocket.training.experts import compute_every_expert
 from model.pocket.training.hf import hf_config
 from model.pocket.training.initial import initialise
-from model.pocket.training.optimizers import adamw, muon
+from model.pocket.training.optimizers import optimizers
 from model.pocket.training.saying import picture_loss, sound_loss
 
 # What soft tokens say by themselves, against what the model answers.
@@ -64,12 +64,8 @@ class Decoder(nn.Module):
         return losses | {"text": (loss_O * counts_RW[at_RW]).sum() / counts_RW.sum()}
 
     def optimizers(self) -> list[Optimizer]:
-        """Muon for the matrices between hidden states; experts lie in threes of dimensions, which it does not take."""
-        learning = [(name, weight) for name, weight in self.gemma.named_parameters() if weight.requires_grad]
-        hidden = [weight for name, weight in learning if ".layers." in name and weight.dim() == 2]
-        is_hidden = {id(weight) for weight in hidden}
-        others = [weight for _, weight in learning if id(weight) not in is_hidden]
-        return [muon(hidden, _MATRICES_RATE), adamw(others, _OTHERS_RATE)]
+        """Of all weights but the towers'."""
+        return optimizers(self, _MATRICES_RATE, _OTHERS_RATE)
 
     @property
     def _text(self) -> Any:

@@ -11,12 +11,12 @@ from model.config import ModelConfig
 from model.pocket.training import towers
 from model.pocket.training.hf import hf_config
 from model.pocket.training.initial import initialise
-from model.pocket.training.optimizers import adamw
+from model.pocket.training.optimizers import optimizers
 from model.pocket.training.prepared import Sound
 from model.pocket.training.saying import sound_loss
 
-# The highest learning rate.
-_RATE = 1e-3
+# The highest learning rates.
+_MATRICES_RATE, _OTHERS_RATE = 1e-2, 3e-3
 
 
 class Ears(nn.Module):
@@ -37,5 +37,5 @@ class Ears(nn.Module):
         return {"audio": sound_loss([self.head(F.rms_norm(one, one.shape[-1:])) for one in heard], sounds)}
 
     def optimizers(self) -> list[Optimizer]:
-        """One for all weights."""
-        return [adamw(self.parameters(), _RATE)]
+        """Of all weights."""
+        return optimizers(self, _MATRICES_RATE, _OTHERS_RATE)

@@ -11,12 +11,12 @@ from model.config import ModelConfig
 from model.pocket.training import towers
 from model.pocket.training.hf import hf_config
 from model.pocket.training.initial import initialise
-from model.pocket.training.optimizers import adamw
+from model.pocket.training.optimizers import optimizers
 from model.pocket.training.prepared import Picture
 from model.pocket.training.saying import picture_loss
 
-# The highest learning rate.
-_RATE = 5e-3
+# The highest learning rates.
+_MATRICES_RATE, _OTHERS_RATE = 1e-2, 3e-3
 
 
 class Eyes(nn.Module):
@@ -39,5 +39,5 @@ class Eyes(nn.Module):
         return {"image": picture_loss(self.head(F.rms_norm(seen_NH, seen_NH.shape[-1:])), pictures)}
 
     def optimizers(self) -> list[Optimizer]:
-        """One for all weights."""
-        return [adamw(self.parameters(), _RATE)]
+        """Of all weights."""
+        return optimizers(self, _MATRICES_RATE, _OTHERS_RATE)

@@ -1,6 +1,4 @@
-"""How weights are trained: AdamW for all, or Muon for the matrices between hidden states and AdamW for the rest."""
-
-from collections.abc import Iterable
+"""How weights are trained: Muon for the matrices between hidden states, AdamW for all else."""
 
 from torch import nn
 from torch.optim import AdamW, Muon, Optimizer
@@ -9,19 +7,22 @@ _DECAY = 0.05
 _BETAS = (0.9, 0.98)
 
 
-def adamw(weights: Iterable[nn.Parameter], rate: float) -> Optimizer:
-    """Decays only what has two dimensions or more."""
-    chosen = list(weights)
-    matrices = [weight for weight in chosen if weight.dim() >= 2]
-    vectors = [weight for weight in chosen if weight.dim() < 2]
-    groups = [{"params": matrices, "weight_decay": _DECAY}, {"params": vectors, "weight_decay": 0.0}]
-    return AdamW(groups, lr=rate, betas=_BETAS)
+def optimizers(learner: nn.Module, matrices_rate: float, others_rate: float) -> list[Optimizer]:
+    """The rates are the highest ones.
 
-
-def muon(matrices: Iterable[nn.Parameter], rate: float) -> Optimizer:
-    """Steps of the same size in every direction of a matrix (Jordan et al., 2024, "Muon: An optimizer for hidden layers
-    in neural networks"), scaled so that rates mean what they mean to AdamW.
-
-    What takes AdamW thousands of steps, copying letter by letter what was said long before, is learned in hundreds.
+    Muon takes steps of one size in every direction of a matrix (Jordan et al., 2024, "Muon: An optimizer for hidden
+    layers in neural networks"), here scaled so that rates mean what they mean to AdamW. What takes AdamW thousands of
+    steps, copying letter by letter what was said long before, is then learned in hundreds. Experts and convolutions,
+    with more than two dimensions, it does not take.
     """
-    return Muon(matrices, lr=rate, weight_decay=_DECAY, adjust_lr_fn="match_rms_adamw")
+    learning = [(name, weight) for name, weight in learner.named_parameters() if weight.requires_grad]
+    hidden = {name: weight for name, weight in learning if ".layers." in name and weight.dim() == 2}
+    others = [weight for name, weight in learning if name not in hidden]
+    groups = [
+        {"params": [weight for weight in others if weight.dim() >= 2], "weight_decay": _DECAY},
+        {"params": [weight for weight in others if weight.dim() < 2], "weight_decay": 0.0},
+    ]
+    return [
+        Muon(hidden.values(), lr=matrices_rate, weight_decay=_DECAY, adjust_lr_fn="match_rms_adamw"),
+        AdamW(groups, lr=others_rate, betas=_BETAS),
+    ]

@@ -24,11 +24,11 @@ RULES = SoftTokenRules(pooling_kernel_size=POOLING, max_image_tokens=70)
 
 
 class Picture(NamedTuple):
-    """float32 [P, C], int64 (x, y) [P, 2], and for each soft token the words that it is to say."""
+    """float32 [P, C], int64 (x, y) [P, 2], and for each soft token the shares of the words that it is to say."""
 
     patches_PC: Tensor
     positions_P2: Tensor
-    words_N: list[tuple[int, ...]]
+    words_N: list[dict[int, float]]
 
 
 class Sound(NamedTuple):

@@ -39,11 +39,10 @@ def share_of_rate(step: int, steps: int) -> float:
 class Run:
     """Learner, optimisers and the step reached; `file` keeps all of them."""
 
-    def __init__(self, learner: Learner, steps: int, stream: Dataset[Any], file: Path, peak: float = 1.0) -> None:
-        """`peak` is the part of the learner's own learning rates that is reached."""
+    def __init__(self, learner: Learner, steps: int, stream: Dataset[Any], file: Path) -> None:
         self._learner, self._steps, self._stream, self._file = learner, steps, stream, file
         self._optimizers = learner.optimizers()
-        self._rates = [peak * group["lr"] for group in self._groups()]
+        self._rates = [group["lr"] for group in self._groups()]
         self.step = 0
         if file.exists():
             self._resume()

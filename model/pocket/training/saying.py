@@ -22,8 +22,8 @@ def picture_loss(said_NV: Tensor, pictures: Sequence[Picture]) -> Tensor:
     cells = [words for picture in pictures for words in picture.words_N]
     share_NV = torch.zeros_like(said_NV)
     for index, words in enumerate(cells):
-        for word in words or (NOTHING,):
-            share_NV[index, word] += 1 / max(1, len(words))
+        for word, share in (words or {NOTHING: 1.0}).items():
+            share_NV[index, word] = share
     weight_N = torch.tensor([1.0 if words else _BACKGROUND for words in cells])
     loss_N = F.kl_div(said_NV.log_softmax(-1), share_NV, reduction="none").sum(-1)
     return (loss_N * weight_N).sum() / weight_N.sum()

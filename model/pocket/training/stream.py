@@ -12,30 +12,41 @@ from model.pocket.dialogue import Dialogue
 from model.pocket.training.batch import ROW, Batch, fits, pack
 from model.pocket.training.prepared import Prepared, prepare
 
+_WORDS_SHARE = 0.5
+
 
 @dataclass(frozen=True)
 class Portions:
-    """What a step holds: rows of tokens, and how many dialogues with a picture and with a sound are among them."""
+    """What a step holds: rows of tokens, and how many dialogues with a picture and with a sound are among them.
+
+    The first `words_steps` have less of both: what is said of pictures is learned sooner by who can write.
+    """
 
     rows: int
     pictures: int
     sounds: int
+    words_steps: int = 0
+
+    def at(self, step: int) -> tuple[int, int]:
+        """Pictures and sounds of a step, counted from 0."""
+        share = _WORDS_SHARE if step < self.words_steps else 1.0
+        return round(share * self.pictures), round(share * self.sounds)
 
 
 class BatchStream(Dataset[Batch]):
     """Batch number `step` by index. Text fills what media leave free."""
 
-    def __init__(self, seed: str, portions: Portions, lessons: Lessons) -> None:
+    def __init__(self, seed: int, portions: Portions, lessons: Lessons) -> None:
         self._seed, self._portions, self._lessons = seed, portions, lessons
 
     def __getitem__(self, step: int) -> Batch:
-        rng, portions = random.Random(f"{self._seed} {step}"), self._portions
+        rng, (pictures, sounds) = random.Random(f"{self._seed} {step}"), self._portions.at(step)
         media = [
-            *_some(portions.pictures, lambda: draw(self._lessons.pictures, rng, "train")),
-            *_some(portions.sounds, lambda: draw(self._lessons.sounds, rng, "train")),
+            *_some(pictures, lambda: draw(self._lessons.pictures, rng, "train")),
+            *_some(sounds if self._lessons.sounds else 0, lambda: draw(self._lessons.sounds, rng, "train")),
         ]
-        text = self._filling(rng, portions.rows * ROW - _length(media))
-        return pack([*media, *text], portions.rows)
+        text = self._filling(rng, self._portions.rows * ROW - _length(media))
+        return pack([*media, *text], self._portions.rows)
 
     def _filling(self, rng: random.Random, room: int) -> list[Prepared]:
         """As much text as there is room for: what is drawn last may find none."""

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.pocket.dialogue import Dialogue, Skill
+from model.pocket.dialogue import Dialogue, Skill, Split
 from model.pocket.scenes.scene import COLOURS, PLACES, SHAPES, TONES, Colour
 from model.pocket.scenes.sizes import is_held_out
 from model.pocket.skills import seeing
@@ -120,9 +120,10 @@ def test_shapes_are_those_of_the_pixels() -> None:
 
 
 @pytest.mark.parametrize("name", SKILLS)
-def test_a_dialogue_has_two_to_five_questions_and_ends_with_its_skill(name: str) -> None:
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_dialogue_has_several_questions_and_ends_with_its_skill(name: str, split: Split) -> None:
     lengths = Counter()
-    for dialogue in _dialogues(SKILLS[name], 100):
+    for dialogue in _dialogues(SKILLS[name], 100, split):
         assert dialogue.skill == name
         roles = [message["role"] for message in dialogue.messages]
         assert roles == ["user", "assistant"] * (len(roles) // 2)
@@ -130,7 +131,8 @@ def test_a_dialogue_has_two_to_five_questions_and_ends_with_its_skill(name: str)
         assert all(isinstance(message["content"], str) for message in dialogue.messages[1:])
         assert all(len(question.split()) <= 10 for question, _ in _turns(dialogue))
         lengths[len(roles) // 2] += 1
-    assert set(lengths) == {2, 3, 4, 5}
+    is_longer = split == "train" and name != "compare"
+    assert set(lengths) == ({4, 5, 6, 7, 8} if is_longer else {2, 3, 4, 5})
 
 
 @pytest.mark.parametrize("name", ["colour", "shape", "count", "compare"])

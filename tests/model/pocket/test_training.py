@@ -29,7 +29,7 @@ MOE = POCKET_VARIANTS["26b-a4b"]
 def _run(file: Path) -> tuple[Run, Decoder]:
     torch.manual_seed(0)
     decoder = Decoder(MOE, is_compiled=False)
-    return Run(decoder, STEPS, BatchStream("3", PORTIONS, LESSONS), file), decoder
+    return Run(decoder, STEPS, BatchStream(3, PORTIONS, LESSONS), file), decoder
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def test_a_decoder_learns_to_write_and_what_its_eyes_say(
     decoder = Decoder(MOE, is_compiled=False)
     changed = {name for name, weight in decoder.state_dict().items() if not torch.equal(weight, weights[name])}
     decoder.load_state_dict(weights)
-    again = decoder.losses(BatchStream("3", PORTIONS, LESSONS)[0])
+    again = decoder.losses(BatchStream(3, PORTIONS, LESSONS)[0])
     assert all(again[kind] < losses[0][kind] for kind in again)
     assert not any("_tower" in name for name in changed)
     assert any("embed_vision" in name for name in changed)
@@ -110,7 +110,7 @@ def test_what_is_no_tower_of_the_variant_is_not_adopted() -> None:
 
 
 def test_batches_depend_on_seed_and_step_alone() -> None:
-    stream = BatchStream("3", replace(PORTIONS, pictures=0), LESSONS)
+    stream = BatchStream(3, replace(PORTIONS, pictures=0), LESSONS)
     assert torch.equal(stream[5].tokens_RW, stream[5].tokens_RW)
     assert not torch.equal(stream[5].tokens_RW, stream[6].tokens_RW)
 
