@@ -3,11 +3,12 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 VLLM_BIN := .venv-vllm/bin
 
-.PHONY: run test test-vllm bench check protos clean help
+.PHONY: run test test-vllm chaos bench check protos clean help
 help:
 	@echo "make run     serve the whole family here, until Ctrl-C"
 	@echo "make test    run every test"
 	@echo "make test-vllm  run the tests of the vLLM engine, on the CPU, in an environment of its own"
+	@echo "make chaos   hurt a cluster under load for ten minutes, and check what its callers saw"
 	@echo "make bench   run every benchmark (ONLY=name for one)"
 	@echo "make check   ruff, mypy, buf, and that the generated code is up to date"
 	@echo "make protos  regenerate the generated code"
@@ -21,6 +22,9 @@ test: .venv/installed-dev
 test-vllm: .venv-vllm/installed
 	PYTHONPATH=$$($(VLLM_BIN)/python -c 'import torchvision' 2>/dev/null || echo tests/bench/vllm_site) \
 	VLLM_LOGGING_LEVEL=WARNING $(VLLM_BIN)/python -m pytest -m vllm tests/cluster/engines tests/cluster/planning tests/gpu $(ARGS)
+
+chaos: .venv/installed-dev
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 bench: .venv/installed-dev
 	$(BIN)/python -m tests.bench $(if $(ONLY),--only $(ONLY))

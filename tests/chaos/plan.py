@@ -1,0 +1,38 @@
+"""What is done to the cluster, and when: the same for a seed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from random import Random
+
+import psutil
+
+from tests.chaos.world import ECHO, NATIVE, World
+
+# Serve needs seconds to bring back what was killed; what is hurt faster is hurt while something is away.
+_PAUSE_S = (4.0, 12.0)
+_Fault = Callable[[World, Random], None]
+FAULTS: dict[str, _Fault] = {
+    "kill a replica of echo": lambda world, random: world.kill_replica(ECHO, random),
+    "kill a replica of native": lambda world, random: world.kill_replica(NATIVE, random),
+    "pause a replica of echo": lambda world, random: world.pause_replica(ECHO, random, 3),
+    "pause a replica of native": lambda world, random: world.pause_replica(NATIVE, random, 3),
+    "kill a gateway": lambda world, random: world.kill_gateway(random),
+    "pause Valkey": lambda world, _: world.pause_valkey(1.5),
+    "restart Valkey": lambda world, _: world.restart_valkey(),
+}
+
+
+def hurt(world: World, seed: int, seconds: float) -> Iterator[str]:
+    """Does one thing after the other, every one of them before any again, and tells its name before it."""
+    random, ends_at = Random(seed), time.monotonic() + seconds
+    names: list[str] = []
+    while time.monotonic() < ends_at:
+        names = names or random.sample(sorted(FAULTS), len(FAULTS))
+        name = names.pop()
+        yield name
+        with suppress(psutil.Error, IndexError, StopIteration):  # it is away already
+            FAULTS[name](world, random)
+        time.sleep(random.uniform(*_PAUSE_S))
