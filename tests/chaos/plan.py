@@ -26,13 +26,14 @@ FAULTS: dict[str, _Fault] = {
 
 
 def hurt(world: World, seed: int, seconds: float) -> Iterator[str]:
-    """Does one thing after the other, every one of them before any again, and tells its name before it."""
-    random, ends_at = Random(seed), time.monotonic() + seconds
-    names: list[str] = []
-    while time.monotonic() < ends_at:
-        names = names or random.sample(sorted(FAULTS), len(FAULTS))
-        name = names.pop()
-        yield name
-        with suppress(psutil.Error, IndexError, StopIteration):  # it is away already
-            FAULTS[name](world, random)
-        time.sleep(random.uniform(*_PAUSE_S))
+    """Does one thing after the other for so long, and every one of them at least once; tells its name before it."""
+    random, ends_at, done = Random(seed), time.monotonic() + seconds, 0
+    while done < len(FAULTS) or time.monotonic() < ends_at:
+        for name in random.sample(sorted(FAULTS), len(FAULTS)):
+            if done >= len(FAULTS) and time.monotonic() >= ends_at:
+                return
+            yield name
+            with suppress(psutil.Error, IndexError, StopIteration):  # it is away already
+                FAULTS[name](world, random)
+            done += 1
+            time.sleep(random.uniform(*_PAUSE_S))
