@@ -12,6 +12,8 @@ from model.quantization.format import Packed
 
 _LARGEST = 127
 _ROWS_AT_ONCE = 4096
+# Bytes that torch's kernel for AVX-512 loads at once, and faults on where they lie otherwise.
+ALIGNMENT = 16
 
 
 class Int8Format:

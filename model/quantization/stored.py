@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from model.checkpoint import Checkpoint, CheckpointError
 from model.file_table import FileTable
 from model.quantization.int4 import int4_layout, pack, unpack
+from model.quantization.int8 import ALIGNMENT
 from model.quantization.scheme import Int4Layout, StoredQuantization
 from model.quantization.weight import QuantizedWeight
 
@@ -52,9 +53,8 @@ class StoredWeights:
 
 
 def _aligned(numbers: Tensor) -> Tensor:
-    """The same, copied where the kernel would read it with instructions that fault: torch's for AVX-512 loads 16 bytes
-    at once from multiples of 16, and safetensors aligns to 8."""
-    is_faulting = torch.backends.cpu.get_cpu_capability().startswith("AVX512") and numbers.data_ptr() % 16
+    """The same, copied where the kernel would fault on it: files that we wrote need no copy, others align to 8."""
+    is_faulting = torch.backends.cpu.get_cpu_capability().startswith("AVX512") and numbers.data_ptr() % ALIGNMENT
     return numbers.clone() if is_faulting else numbers
 
 

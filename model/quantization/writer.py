@@ -15,6 +15,7 @@ from torch import Tensor
 from model.checkpoint import INDEX_FILE, CheckpointError, read_json
 from model.multimodal import GemmaModel, load_multimodal
 from model.quantization.int4 import int4_layout
+from model.quantization.int8 import ALIGNMENT
 from model.quantization.scheme import CONFIG_KEY, Quantization, StoredQuantization
 from model.weight_filler import Progress
 
@@ -49,19 +50,28 @@ def save_quantized(model: GemmaModel, config: dict[str, Any], scheme: Quantizati
     shards = list(_shards(model.state_dict()))
     names = [f"model-{i + 1:05}-of-{len(shards):05}.safetensors" for i in range(len(shards))]
     for name, shard in zip(names, shards, strict=True):
-        save_file({key: tensor.contiguous() for key, tensor in shard.items()}, path / name, {"format": "pt"})
+        _save({key: tensor.contiguous() for key, tensor in shard.items()}, path / name)
     weight_map = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
     _write_json(path / INDEX_FILE, {"metadata": {}, "weight_map": weight_map})
     stored = StoredQuantization(scheme, int4_layout() if scheme.bits == 4 else None)
     _write_json(path / "config.json", config | {CONFIG_KEY: stored.to_json()})
 
 
+def _save(shard: dict[str, Tensor], file: Path) -> None:
+    """Data begin at a multiple of ALIGNMENT, as kernels want them: safetensors pads its header to 8 alone."""
+    for padding in range(0, ALIGNMENT, 8):
+        save_file(shard, file, {"format": "pt", "padding": padding * " "})
+        with file.open("rb") as written:
+            header = int.from_bytes(written.read(8), "little")
+        if (8 + header) % ALIGNMENT == 0:
+            return
+
+
 def _shards(tensors: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
-    """Whole weights apart from quantised ones, which keeps the latter aligned: safetensors pads nothing."""
-    quantized = {name for name in tensors if name.endswith((".numbers", ".scales", ".packed"))}
-    for is_quantized in (False, True):
+    """Quantised numbers apart from all else, which keeps them aligned: safetensors puts one tensor behind the other."""
+    for are_numbers in (False, True):
         shard: dict[str, Tensor] = {}
-        for name in [name for name in tensors if (name in quantized) == is_quantized]:
+        for name in [name for name in tensors if name.endswith(".numbers") == are_numbers]:
             if shard and sum(tensor.nbytes for tensor in shard.values()) + tensors[name].nbytes > _SHARD_BYTES:
                 yield shard
                 shard = {}

@@ -12,11 +12,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from model.checkpoint import CheckpointError
+from model.checkpoint import Checkpoint, CheckpointError
 from model.full_attention import FullAttention
 from model.multimodal import load_multimodal
 from model.quantization.__main__ import main
 from model.quantization.int4 import int4_layout, unpack
+from model.quantization.int8 import ALIGNMENT
 from model.quantization.rows import QuantizedRows
 from model.quantization.scheme import CONFIG_KEY, Int4Layout, Quantization
 from model.quantization.weight import QuantizedWeight
@@ -59,6 +60,18 @@ def test_a_stored_model_is_the_one_quantised_at_load(
     assert all(torch.equal(tensor, expected[name]) for name, tensor in stored.state_dict().items())
     assert torch.equal(logits(stored.text), logits(at_load.text))
     assert torch.equal(logits(load_model(tmp_path / "stored")), logits(at_load.text))
+
+
+@pytest.mark.parametrize("variant", VARIANT_NAMES)
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_stored_numbers_lie_where_kernels_can_read_them_in_place(
+    make_checkpoint: MakeCheckpoint, tmp_path: Path, variant: str, scheme: Quantization
+) -> None:
+    quantize_checkpoint(checkpoint(make_checkpoint, variant), tmp_path / "stored", scheme)
+    stored = Checkpoint(tmp_path / "stored")
+    names = [name for name in stored.file_of if name.endswith(".numbers")]
+    assert names
+    assert [name for name in names if stored.tensor(name).data_ptr() % ALIGNMENT] == []
 
 
 @pytest.mark.parametrize("variant", VARIANT_NAMES)
