@@ -22,7 +22,7 @@ from tests.cluster.sessions.samples import append, connections_in_use, free_port
 pytestmark = pytest.mark.redis
 
 TIMEOUT_S = 0.4
-SLACK_S = 0.4
+SLACK_S = 1.5
 
 
 @pytest.fixture
