@@ -102,7 +102,7 @@ async def test_many_calls_on_a_silent_redis_all_end_in_time(
     finally:
         os.kill(own_valkey.pid, signal.SIGCONT)
     assert {type(result) for result in results} == {Unavailable}
-    assert time.monotonic() - started < TIMEOUT_S + 1
+    assert time.monotonic() - started < TIMEOUT_S + SLACK_S + 1
     assert connections_in_use(own_store) == 0
 
 
