@@ -15,25 +15,31 @@ WINDOW_S = 30.0
 
 
 class _Recent:
-    """Values of the last WINDOW_S."""
+    """Sum and number of the values of the last WINDOW_S, a bucket a second: memory is bounded, whether or not anybody
+    asks, however much is written."""
 
     def __init__(self) -> None:
-        self._values: deque[tuple[float, float]] = deque()
-        self.total = 0.0
+        self._buckets: deque[list[float]] = deque()  # [second, sum, number]
 
     def add(self, now: float, value: float) -> None:
-        self._values.append((now, value))
-        self.total += value
+        if not self._buckets or self._buckets[-1][0] != int(now):
+            self._buckets.append([int(now), 0.0, 0])
+            self.forget(now)
+        self._buckets[-1][1] += value
+        self._buckets[-1][2] += 1
 
     def forget(self, now: float) -> None:
-        while self._values and self._values[0][0] < now - WINDOW_S:
-            self.total -= self._values.popleft()[1]
-        if not self._values:
-            self.total = 0.0  # sums of floats drift
+        while self._buckets and self._buckets[0][0] < now - WINDOW_S:
+            self._buckets.popleft()
+
+    @property
+    def total(self) -> float:
+        return sum(bucket[1] for bucket in self._buckets)
 
     @property
     def mean(self) -> float | None:
-        return self.total / len(self._values) if self._values else None
+        number = sum(bucket[2] for bucket in self._buckets)
+        return self.total / number if number else None
 
 
 class MeteredAnswer:

@@ -11,9 +11,8 @@ def optimizers(learner: nn.Module, matrices_rate: float, others_rate: float) -> 
     """The rates are the highest ones.
 
     Muon takes steps of one size in every direction of a matrix (Jordan et al., 2024, "Muon: An optimizer for hidden
-    layers in neural networks"), here scaled so that rates mean what they mean to AdamW. What takes AdamW thousands of
-    steps, copying letter by letter what was said long before, is then learned in hundreds. Experts and convolutions,
-    with more than two dimensions, it does not take.
+    layers in neural networks"), here scaled so that rates mean what they mean to AdamW. Experts and convolutions, with
+    more than two dimensions, it does not take.
     """
     learning = [(name, weight) for name, weight in learner.named_parameters() if weight.requires_grad]
     hidden = {name: weight for name, weight in learning if ".layers." in name and weight.dim() == 2}

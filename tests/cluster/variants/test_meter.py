@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 
 from cluster.engines.base import EngineLoad
@@ -81,3 +83,17 @@ def test_an_answer_that_is_given_up_waits_for_nothing_more(meter: Meter) -> None
     with pytest.raises(RuntimeError), meter.answer(500):
         raise RuntimeError("cancelled")
     assert meter.signals(LOAD).prefill_tokens_waiting == 0
+
+
+def test_what_nobody_asks_for_takes_no_memory(meter: Meter, clock: Clock) -> None:
+    """Serve asks only replicas that it scales."""
+    with meter.answer(10) as one:
+        tracemalloc.start()
+        try:
+            for _ in range(20_000):
+                clock.now += 0.05
+                meter.wrote(one, 1)
+            grown, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert grown < 20_000
