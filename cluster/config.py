@@ -15,7 +15,7 @@ from autoscaling.settings import PolicySettings, SettingsError, settings_of
 from cluster.kubernetes_config import KubernetesConfig
 
 VARIANT_NAMES = ("e2b", "e4b", "26b-a4b", "31b")
-DEFAULT_FAMILY = "tiny"
+DEFAULT_FAMILY = "pocket"
 _FAMILIES = {
     "pocket": {name: f"pocket:{name}" for name in VARIANT_NAMES},
     "tiny": {name: f"tiny:{name}" for name in VARIANT_NAMES},

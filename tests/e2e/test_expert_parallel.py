@@ -23,6 +23,7 @@ from tests.ports import free_port
 
 NUM_RANKS, RANK_TIMEOUT_S = 2, 3.0
 CONFIG = """
+family: tiny
 gateway: {{port: {port}}}
 variants:
   26b-a4b: {{expert_ranks: {ranks}, rank_timeout_s: {timeout}, max_context_tokens: 2048, num_threads: 1}}

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
 from cluster.config import parse_config
-from tests.e2e.conftest import RunningCluster
+from tests.e2e.up_process import UpProcess
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -31,19 +34,32 @@ def _commands(start: str) -> list[str]:
     return [line for line in joined.splitlines() if line.startswith(start)]
 
 
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Of a cluster like that of `make run`, but for the port."""
+    config: Path = tmp_path_factory.mktemp("readme") / "config.yaml"
+    config.write_text(json.dumps({"gateway": {"port": free_port()}}))
+    process = UpProcess(["--config", str(config)], {"REDIS_URL": ""})
+    try:
+        yield process.wait_until_ready()
+        assert process.stop() == 0
+    finally:
+        process.kill()
+
+
 @pytest.mark.parametrize("block", _blocks("python"))
-def test_python_examples_run(cluster: RunningCluster, block: str) -> None:
+def test_python_examples_run(address: str, block: str) -> None:
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
-        exec(block.replace("127.0.0.1:50051", cluster.address), {})
+        exec(block.replace("127.0.0.1:50051", address), {})
     assert out.getvalue().strip()
 
 
 @pytest.mark.parametrize("command", _commands(".venv/bin/"))
-def test_shell_examples_run(cluster: RunningCluster, command: str) -> None:
-    words = shlex.split(command.replace("127.0.0.1:50051", cluster.address))
+def test_shell_examples_run(address: str, command: str) -> None:
+    words = shlex.split(command.replace("127.0.0.1:50051", address))
     program = BIN / Path(words[0]).name
-    env = {**os.environ, "GEMMA_CLUSTER_ADDRESS": cluster.address}
+    env = {**os.environ, "GEMMA_CLUSTER_ADDRESS": address}
     done = subprocess.run([program, *words[1:]], capture_output=True, text=True, env=env, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
