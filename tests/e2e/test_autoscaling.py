@@ -18,6 +18,7 @@ from tests.ports import free_port
 
 # One answer of the echo is 50 tokens a second: by requests, one replica would do for eight of them.
 CONFIG = """
+family: tiny
 gateway: {{port: {port}}}
 variants:
   e2b:
