@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Mapping
+from itertools import cycle, islice
 
 from model.pocket.dialogue import Dialogue, Message, Split
 from model.pocket.speech.clips import Clip, ClipPool
@@ -12,6 +13,8 @@ Hearing = Callable[[Pools, random.Random, Split], Dialogue]
 # A question and its answer.
 Exchange = tuple[str, str]
 _MOST_TURNS = 4
+# In training a clip is asked about more often: there hearing is dear.
+_MOST_TRAINING_TURNS = 8
 TRANSCRIBE = (
     "What is said in this clip?",
     "What is said?",
@@ -27,14 +30,15 @@ TRANSCRIBE = (
 def transcribe(pools: Pools, rng: random.Random, split: Split) -> Dialogue:
     """The words of a clip, or its digits as one number; in training, questions about it may come before."""
     clip = pools[split].draw(rng)
-    before = _questions(rng, clip.utterance.words, rng.randrange(_MOST_TURNS)) if split == "train" else []
+    before = _questions(rng, clip.utterance.words, rng.randrange(_MOST_TRAINING_TURNS)) if split == "train" else []
     return _dialogue("transcribe", rng, clip, [*before, _transcription(rng, clip)])
 
 
 def listen(pools: Pools, rng: random.Random, split: Split) -> Dialogue:
     """Questions about what is said; in training, the words may be written down first."""
     clip = pools[split].draw(rng)
-    exchanges = _questions(rng, clip.utterance.words, rng.randint(1, _MOST_TURNS - 1))
+    turns = _MOST_TRAINING_TURNS if split == "train" else _MOST_TURNS
+    exchanges = _questions(rng, clip.utterance.words, rng.randint(1, turns - 1))
     if split == "train" and rng.random() < 0.5:
         exchanges.insert(0, _transcription(rng, clip))
     return _dialogue("listen", rng, clip, exchanges)
@@ -60,9 +64,10 @@ def _transcription(rng: random.Random, clip: Clip) -> Exchange:
 
 
 def _questions(rng: random.Random, words: tuple[str, ...], count: int) -> list[Exchange]:
-    """So many, of different sorts, that the words answer."""
+    """So many, of different sorts before any sort comes again, that the words answer."""
     makers = _about_digits(words) if words[0] in DIGITS else _about_words(words)
-    return [maker(rng) for maker in rng.sample(makers, min(count, len(makers)))]
+    order = rng.sample(makers, len(makers))
+    return [maker(rng) for maker in islice(cycle(order), count)]
 
 
 def _about_digits(words: tuple[str, ...]) -> list[Callable[[random.Random], Exchange]]:

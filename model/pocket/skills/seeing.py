@@ -22,7 +22,8 @@ Seen = TypeVar("Seen")
 
 # About a picture, or a pair, when tests ask. In training one picture is asked about more often: there seeing is dear.
 MAX_QUESTIONS = 5
-_TRAINING_OTHERS = (3, 7)
+_TRAINING_OTHERS = (4, 11)
+_TRAINING_OTHERS_OF_PAIR = (3, 6)
 _MAX_COMPARED = 3
 # So often are two pictures alike in shape, or in colour, beyond chance: else one waited long for a "yes".
 _ALIKE = 0.35
@@ -58,7 +59,7 @@ def compare(rng: random.Random, split: Split) -> Dialogue:
     kinds = [kind for kind in TWO_PICTURES if kind.skill == "compare"]
     kind = rng.choice(kinds)
     pair, last = _asked(rng, kind, partial(_pair, rng, split))
-    others = rng.randint(1, MAX_QUESTIONS - 1)
+    others = rng.randint(*(_TRAINING_OTHERS_OF_PAIR if split == "train" else (1, MAX_QUESTIONS - 1)))
     asked = [*_others(rng, pair, TWO_PICTURES, last, others), last]
     return _dialogue(rng, "compare", asked, pair)
 

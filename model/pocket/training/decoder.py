@@ -79,10 +79,11 @@ class Decoder(nn.Module):
         """Soft tokens, [N, D], by placeholder id, and the losses of each."""
         soft, losses, model = {}, {}, self.gemma.model
         if batch.pictures:
+            places = [words for picture in batch.pictures for words in picture.places_N]
             with torch.no_grad():
                 seen_NH = towers.see(model.vision_tower, batch.pictures)
             soft[batches.IMAGE] = model.embed_vision(inputs_embeds=seen_NH)
-            losses["image"] = _SAYING_WEIGHT * picture_loss(self._said(soft[batches.IMAGE]), batch.pictures)
+            losses["image"] = _SAYING_WEIGHT * picture_loss(self._said(soft[batches.IMAGE]), places)
         if batch.sounds:
             with torch.no_grad():
                 heard = towers.hear(model.audio_tower, batch.sounds)
@@ -102,7 +103,7 @@ class Decoder(nn.Module):
         plain_RW = batch.tokens_RW
         for placeholder, soft_ND in soft.items():
             at_RW = batch.tokens_RW == placeholder
-            embeds_RWD = embeds_RWD.masked_scatter(at_RW[..., None], soft_ND)
+            embeds_RWD = embeds_RWD.masked_scatter(at_RW[..., None], soft_ND.to(embeds_RWD.dtype))
             plain_RW = plain_RW.masked_fill(at_RW, 0)
         inputs: dict[str, Any] = {"inputs_embeds": embeds_RWD, "position_ids": batch.positions_RW}
         if self._text.hidden_size_per_layer_input:

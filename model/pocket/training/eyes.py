@@ -20,7 +20,7 @@ _MATRICES_RATE, _OTHERS_RATE = 1e-2, 3e-3
 
 
 class Eyes(nn.Module):
-    """`tower` is what is kept; `head` says the words until a decoder listens."""
+    """`tower` is what is kept; the heads say what is where, and what each soft token shows, until a decoder listens."""
 
     def __init__(self, config: ModelConfig, *, is_compiled: bool = True) -> None:
         super().__init__()
@@ -28,15 +28,20 @@ class Eyes(nn.Module):
         # The scale of the output is a matter of the variant, not of seeing.
         vision.standardize = False
         self.tower: Any = Gemma4VisionModel(vision)
-        self.head = nn.Linear(vision.hidden_size, config.text.vocab_size, bias=False)
+        self.places = nn.Linear(vision.hidden_size, config.text.vocab_size, bias=False)
+        self.surfaces = nn.Linear(vision.hidden_size, config.text.vocab_size, bias=False)
         initialise(self)
         if is_compiled:
             towers.compile_vision(self.tower)
 
     def losses(self, pictures: list[Picture]) -> dict[str, Tensor]:
-        """{"image": how far the words are from what the pictures show}."""
+        """How far the words are from what the pictures show. Surfaces are learned first, and places by them."""
         seen_NH = towers.see(self.tower, pictures)
-        return {"image": picture_loss(self.head(F.rms_norm(seen_NH, seen_NH.shape[-1:])), pictures)}
+        seen_NH = F.rms_norm(seen_NH, seen_NH.shape[-1:])
+        return {
+            "places": picture_loss(self.places(seen_NH), [words for one in pictures for words in one.places_N]),
+            "surfaces": picture_loss(self.surfaces(seen_NH), [words for one in pictures for words in one.surfaces_N]),
+        }
 
     def optimizers(self) -> list[Optimizer]:
         """Of all weights."""

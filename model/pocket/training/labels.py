@@ -6,49 +6,57 @@ from model.pocket.scenes.scene import Scene, Thing
 from model.pocket.speech.lexicon import DIGITS
 from model.pocket.transcript import tokenizer
 
+# Shares of token ids, 1 in sum, that a soft token is to say; {} where it is to say nothing.
+Shares = dict[int, float]
 # A soft token that says nothing; the blank of connectionist temporal classification too.
 NOTHING = 0
 _ROWS = ("top", "middle", "bottom")
 _COLUMNS = ("left", "centre", "right")
-# Cells whose middle is this far inside a thing, in parts of its radius, say what it is.
+_FULL, _EMPTY = "shape", "nothing"
+# Soft tokens whose middle is this far inside a thing, in parts of its radius, are covered by it.
 _INSIDE = 0.8
-_SHAPE_SHARE = 3.0
+# The shape is what takes longest to learn.
+_SHAPE_SHARE = 2.0
 _DIGITS = {word: str(value) for value, word in enumerate(DIGITS)}
 
 
-def picture_words(scene: Scene, columns: int, rows: int) -> list[dict[int, float]]:
-    """Shares of token ids, 1 in sum, for each of the columns x rows soft tokens, row by row; {} where nothing is.
+def place_words(scene: Scene, columns: int, rows: int) -> list[Shares]:
+    """For each of the columns x rows soft tokens, row by row, what it is to say for the decoder.
 
-    Cells that a thing covers say its colour and shape; those around its middle, each by its nearness, its place. So the
-    places that a picture says come to one for each thing, wherever its middle is: things can be counted.
+    Of each of the nine places a scene has, the soft token at its middle says what is there, wherever in the place it
+    is; all others say nothing. So each thing is said once: it can be looked up by any of its words, and counted.
     """
-    cells: list[dict[int, float]] = [{} for _ in range(columns * rows)]
-    for thing in scene.things:
-        nearness = _nearness(thing, scene, columns, rows)
-        for cell in {*_covered(thing, scene, columns, rows), *nearness}:
-            cells[cell] = _said(thing, nearness.get(cell, 0.0))
+    cells: list[Shares] = [{} for _ in range(columns * rows)]
+    for row, down in enumerate(_ROWS):
+        for column, across in enumerate(_COLUMNS):
+            here = [thing for thing in scene.things if (thing.column, thing.row) == (column, row)]
+            what = _looks(here[0]) | {_FULL: 1.0} if here else {_EMPTY: 2.0}
+            cells[_middle(row, rows) * columns + _middle(column, columns)] = _shares(what | {down: 1.0, across: 1.0})
     return cells
 
 
-def _said(thing: Thing, nearness: float) -> dict[int, float]:
-    """The shape is what takes longest to learn."""
-    units = {_word(thing.colour): 1.0, _word(thing.shape): _SHAPE_SHARE}
-    units |= {_word(_ROWS[thing.row]): nearness, _word(_COLUMNS[thing.column]): nearness, NOTHING: 2 - 2 * nearness}
-    return {word: share / (3 + _SHAPE_SHARE) for word, share in units.items() if share}
+def surface_words(scene: Scene, columns: int, rows: int) -> list[Shares]:
+    """The same of what each soft token shows itself: colour and shape of the thing that covers it."""
+    cells: list[Shares] = [{} for _ in range(columns * rows)]
+    for thing in scene.things:
+        for cell in _covered(thing, scene, columns, rows):
+            cells[cell] = _shares(_looks(thing))
+    return cells
 
 
-def _nearness(thing: Thing, scene: Scene, columns: int, rows: int) -> dict[int, float]:
-    """Of up to four cells to a thing's middle, 1 in sum: bilinear between the cells' own middles."""
-    across = _between(thing.x * columns / scene.width - 0.5, columns)
-    down = _between(thing.y * rows / scene.height - 0.5, rows)
-    return {row * columns + column: one * other for row, one in down.items() for column, other in across.items()}
+def _looks(thing: Thing) -> dict[str, float]:
+    return {thing.colour: 1.0, thing.shape: _SHAPE_SHARE}
 
 
-def _between(place: float, count: int) -> dict[int, float]:
-    place = min(max(place, 0.0), count - 1.0)
-    before = int(place)
-    shares = {before: 1 - (place - before), before + 1: place - before}
-    return {index: share for index, share in shares.items() if share}
+def _shares(weights: dict[str, float]) -> Shares:
+    """As words stand within a sentence, after a space: so they are asked for and mostly answered."""
+    whole = sum(weights.values())
+    return {_token(f"▁{word}"): weight / whole for word, weight in weights.items()}
+
+
+def _middle(third: int, count: int) -> int:
+    """In which of `count` equal parts of a side the middle of that third of it is; the later one if between two."""
+    return (2 * third + 1) * count // 6
 
 
 def _covered(thing: Thing, scene: Scene, columns: int, rows: int) -> list[int]:
@@ -64,11 +72,11 @@ def _covered(thing: Thing, scene: Scene, columns: int, rows: int) -> list[int]:
 
 def spoken_words(words: Sequence[str]) -> list[int]:
     """Token ids of what is said, digits as digits."""
-    return [_word(_DIGITS.get(word, word)) for word in words]
+    return [_token(_DIGITS.get(word, word)) for word in words]
 
 
-def _word(word: str) -> int:
-    id_: int | None = tokenizer().token_to_id(word)
+def _token(text: str) -> int:
+    id_: int | None = tokenizer().token_to_id(text)
     if id_ is None:
-        raise ValueError(f"{word!r} is no token: run python -m model.pocket.lexicon")
+        raise ValueError(f"{text!r} is no token: run python -m model.pocket.lexicon")
     return id_

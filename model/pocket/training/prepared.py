@@ -14,6 +14,7 @@ from torch import Tensor
 from model.pocket.dialogue import Dialogue
 from model.pocket.scenes.scene import Scene
 from model.pocket.training import labels
+from model.pocket.training.labels import Shares
 from model.pocket.transcript import own_tokens, tokens
 from model.preprocess.images import resized_patches
 from model.preprocess.mel import log_mels
@@ -24,11 +25,12 @@ RULES = SoftTokenRules(pooling_kernel_size=POOLING, max_image_tokens=70)
 
 
 class Picture(NamedTuple):
-    """float32 [P, C], int64 (x, y) [P, 2], and for each soft token the shares of the words that it is to say."""
+    """float32 [P, C], int64 (x, y) [P, 2], and what each soft token is to say of the scene, and of what it shows."""
 
     patches_PC: Tensor
     positions_P2: Tensor
-    words_N: list[dict[int, float]]
+    places_N: list[Shares]
+    surfaces_N: list[Shares]
 
 
 class Sound(NamedTuple):
@@ -58,7 +60,7 @@ def prepare(dialogue: Dialogue) -> Prepared:
         picture(part["image"], part["scene"]) if part["type"] == "image" else sound(part["audio"], part["words"])
         for part in _media(dialogue)
     ]
-    soft_tokens = [len(medium.words_N) if isinstance(medium, Picture) else medium.soft_tokens for medium in media]
+    soft_tokens = [len(medium.places_N) if isinstance(medium, Picture) else medium.soft_tokens for medium in media]
     ids = tokens(dialogue, soft_tokens)
     pictures = [medium for medium in media if isinstance(medium, Picture)]
     sounds = [medium for medium in media if isinstance(medium, Sound)]
@@ -82,8 +84,9 @@ def _media(dialogue: Dialogue) -> list[dict[str, Any]]:
 def picture(image: Image, scene: Scene) -> Picture:
     """The picture as the vision tower takes it, labelled by the scene that it was drawn from."""
     patches = resized_patches(image.convert("RGB"), RULES)
-    words = labels.picture_words(scene, patches.columns // POOLING, patches.rows // POOLING)
-    return Picture(patches.values_BPC[0], patches.positions_P2, words)
+    grid = patches.columns // POOLING, patches.rows // POOLING
+    places_N, surfaces_N = labels.place_words(scene, *grid), labels.surface_words(scene, *grid)
+    return Picture(patches.values_BPC[0], patches.positions_P2, places_N, surfaces_N)
 
 
 def sound(samples: np.ndarray, words: Sequence[str]) -> Sound:

@@ -10,16 +10,15 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from model.pocket.training.labels import NOTHING
-from model.pocket.training.prepared import Picture, Sound
+from model.pocket.training.labels import NOTHING, Shares
+from model.pocket.training.prepared import Sound
 
 # How much a soft token that should say nothing counts: most of a picture is background.
 _BACKGROUND = 0.1
 
 
-def picture_loss(said_NV: Tensor, pictures: Sequence[Picture]) -> Tensor:
+def picture_loss(said_NV: Tensor, cells: Sequence[Shares]) -> Tensor:
     """Divergence, so that 0 is the best: several words at once can only be said with a share each."""
-    cells = [words for picture in pictures for words in picture.words_N]
     share_NV = torch.zeros_like(said_NV)
     for index, words in enumerate(cells):
         for word, share in (words or {NOTHING: 1.0}).items():

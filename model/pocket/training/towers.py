@@ -16,7 +16,7 @@ from model.pocket.training.prepared import Picture, Sound
 def see(tower: Any, pictures: Sequence[Picture]) -> Tensor:
     """[N, H], picture by picture."""
     seen = [tower(*group).last_hidden_state for group in picture_groups(pictures)]
-    return torch.cat(seen)[: sum(len(picture.words_N) for picture in pictures)]
+    return torch.cat(seen)[: sum(len(picture.places_N) for picture in pictures)]
 
 
 def hear(tower: Any, sounds: Sequence[Sound]) -> list[Tensor]:
