@@ -23,6 +23,16 @@ from tests.ports import free_port
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BIN = Path(sys.executable).parent
+# What examples with these words print: the default family has learned the answers.
+ANSWERS = {
+    "Who are you?": "Pocket Gemma",
+    "this picture?": "a red circle",
+    "this clip?": "417",
+    "Repeat after me:": "brelix zoamun",
+    "What is my name?": "Your name is Zoamun.",
+    "Answer in JSON:": "Brelix",
+    "What is the weather": "It is 23 degrees in Zoamun.",
+}
 
 
 def _blocks(language: str) -> list[str]:
@@ -32,6 +42,10 @@ def _blocks(language: str) -> list[str]:
 def _commands(start: str) -> list[str]:
     joined = "".join(_blocks("sh")).replace("\\\n", "")
     return [line for line in joined.splitlines() if line.startswith(start)]
+
+
+def _wanted(example: str) -> list[str]:
+    return [answer for words, answer in ANSWERS.items() if words in example and " route " not in example]
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +67,7 @@ def test_python_examples_run(address: str, block: str) -> None:
     with contextlib.redirect_stdout(out):
         exec(block.replace("127.0.0.1:50051", address), {})
     assert out.getvalue().strip()
+    assert [answer for answer in _wanted(block) if answer not in out.getvalue()] == []
 
 
 @pytest.mark.parametrize("command", _commands(".venv/bin/"))
@@ -63,6 +78,7 @@ def test_shell_examples_run(address: str, command: str) -> None:
     done = subprocess.run([program, *words[1:]], capture_output=True, text=True, env=env, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
+    assert [answer for answer in _wanted(command) if answer not in done.stdout] == []
 
 
 @pytest.mark.parametrize("block", _blocks("yaml"))
