@@ -22,8 +22,8 @@ Seen = TypeVar("Seen")
 
 # About a picture, or a pair, when tests ask. In training one picture is asked about more often: there seeing is dear.
 MAX_QUESTIONS = 5
-_TRAINING_OTHERS = (4, 11)
-_TRAINING_OTHERS_OF_PAIR = (3, 6)
+_TRAINING_OTHERS = (3, 8)
+_TRAINING_OTHERS_OF_PAIR = (2, 5)
 _MAX_COMPARED = 3
 # So often are two pictures alike in shape, or in colour, beyond chance: else one waited long for a "yes".
 _ALIKE = 0.35

@@ -131,7 +131,7 @@ def test_a_dialogue_has_several_questions_and_ends_with_its_skill(name: str, spl
         assert all(isinstance(message["content"], str) for message in dialogue.messages[1:])
         assert all(len(question.split()) <= 10 for question, _ in _turns(dialogue))
         lengths[len(roles) // 2] += 1
-    longest = {"test": 5, "train": 7 if name == "compare" else 12}[split]
+    longest = {"test": 5, "train": 6 if name == "compare" else 9}[split]
     assert max(lengths) <= longest
     assert set(lengths) >= ({2, 3, 4, 5} if split == "test" else {5, 6, longest - 3})
 
