@@ -23,7 +23,9 @@ from model.pocket.training.stream import BatchStream, Portions
 
 _CLIPS = 6_000
 _PICTURES, _SOUNDS = 24, 16
-_PORTIONS = Portions(rows=16, pictures=12, sounds=6, words_steps=400)
+_ROWS, _ASKED_PICTURES, _ASKED_SOUNDS = 16, 11, 6
+# So many steps of words alone come first: the longer the sums, the more.
+_WORDS_STEPS = {"e2b": 250, "e4b": 300, "26b-a4b": 600, "31b": 900}
 _DESCRIPTION = """\
 Train a pocket checkpoint from scratch on the CPU: eyes first, then ears, each by itself, then the decoder that uses
 them: words first, then what is seen and heard. Eyes and ears are the same in every variant; the next one trained in the
@@ -49,8 +51,10 @@ def main(arguments: list[str] | None = None) -> None:
     torch.manual_seed(options.seed)
     decoder = Decoder(config)
     decoder.adopt(eyes.tower.state_dict(), ears.tower.state_dict() if ears else None)
-    stream = BatchStream(options.seed, _PORTIONS, lessons(options.variant, pools))
-    _train(options, options.variant, decoder, options.steps, stream)
+    words_steps = _WORDS_STEPS[options.variant]
+    portions = Portions(_ROWS, _ASKED_PICTURES, _ASKED_SOUNDS, words_steps)
+    stream = BatchStream(options.seed, portions, lessons(options.variant, pools))
+    _train(options, options.variant, decoder, words_steps + options.steps, stream)
     path = options.out or FOLDER / options.variant
     write_checkpoint(options.variant, decoder.gemma.state_dict(), path)
     print(f"{options.variant} is in {path}; python -m model.pocket.evaluate says how good it is")
@@ -68,9 +72,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--work", type=Path, default=Path("pocket-training"), metavar="DIR", help="clips and progress")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--eyes-steps", type=int, default=1000, help="of 24 pictures each")
-    parser.add_argument("--ears-steps", type=int, default=1000, help="of 16 sounds each")
-    parser.add_argument("--steps", type=int, default=1500, help="of 4096 tokens each, when the decoder learns")
+    parser.add_argument("--eyes-steps", type=int, default=2000, help="of 24 pictures each")
+    parser.add_argument("--ears-steps", type=int, default=1500, help="of 16 sounds each")
+    parser.add_argument("--steps", type=int, default=1250, help="of 4096 tokens each, after some of words alone")
     return parser
 
 

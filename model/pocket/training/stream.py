@@ -12,14 +12,12 @@ from model.pocket.dialogue import Dialogue
 from model.pocket.training.batch import ROW, Batch, fits, pack
 from model.pocket.training.prepared import Prepared, prepare
 
-_WORDS_SHARE = 0.5
-
 
 @dataclass(frozen=True)
 class Portions:
     """What a step holds: rows of tokens, and how many dialogues with a picture and with a sound are among them.
 
-    The first `words_steps` have less of both: what is said of pictures is learned sooner by who can write.
+    The first `words_steps` have neither: what is said of pictures is learned sooner by who can write.
     """
 
     rows: int
@@ -29,8 +27,7 @@ class Portions:
 
     def at(self, step: int) -> tuple[int, int]:
         """Pictures and sounds of a step, counted from 0."""
-        share = _WORDS_SHARE if step < self.words_steps else 1.0
-        return round(share * self.pictures), round(share * self.sounds)
+        return (self.pictures, self.sounds) if step >= self.words_steps else (0, 0)
 
 
 class BatchStream(Dataset[Batch]):
