@@ -62,8 +62,13 @@ def crowd(rng: random.Random) -> list[Kind]:
     return [one_kind(rng, 1)[0] for _ in range(rng.randint(MAX_THINGS, _CELLS))]
 
 
+def different_kinds(rng: random.Random) -> list[Kind]:
+    """Three to five things, no two of them alike: who takes one for another is wrong."""
+    return rng.sample([(shape, colour) for shape in SHAPES for colour in COLOURS], rng.randint(3, MAX_THINGS))
+
+
 def some_kinds(rng: random.Random) -> list[Kind]:
-    """Any of the three above."""
+    """One thing, equal ones, two that differ, or any."""
     form = rng.randrange(4)
     if form == 0:
         return one_kind(rng, 1)

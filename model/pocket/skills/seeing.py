@@ -14,9 +14,9 @@ from model.pocket.dialogue import Dialogue, Message, Skill, Split
 from model.pocket.scenes.asking import ONE_PICTURE
 from model.pocket.scenes.comparing import TWO_PICTURES, Pair
 from model.pocket.scenes.drawing import draw
-from model.pocket.scenes.placing import one_kind, placed, some_kinds
+from model.pocket.scenes.placing import different_kinds, one_kind, placed, some_kinds
 from model.pocket.scenes.question import Question, QuestionKind
-from model.pocket.scenes.scene import Scene
+from model.pocket.scenes.scene import Kind, Scene
 
 Seen = TypeVar("Seen")
 
@@ -24,6 +24,8 @@ Seen = TypeVar("Seen")
 MAX_QUESTIONS = 5
 _TRAINING_OTHERS = (3, 8)
 _TRAINING_OTHERS_OF_PAIR = (2, 5)
+# So often does training draw things that all differ, of which one has to be found.
+_STUDIED = 0.7
 _MAX_COMPARED = 3
 # So often are two pictures alike in shape, or in colour, beyond chance: else one waited long for a "yes".
 _ALIKE = 0.35
@@ -82,10 +84,15 @@ SKILLS: dict[str, Skill] = {
 
 def _about_one(rng: random.Random, split: Split, skill: str) -> Dialogue:
     kind = rng.choice([kind for kind in ONE_PICTURE if kind.skill == skill])
-    scene, last = _asked(rng, kind, lambda: placed(rng, split, some_kinds(rng)))
+    scene, last = _asked(rng, kind, lambda: placed(rng, split, _kinds(rng, split)))
     others = rng.randint(*(_TRAINING_OTHERS if split == "train" else (1, MAX_QUESTIONS - 1)))
     asked = [*_others(rng, scene, ONE_PICTURE, last, others), last]
     return _dialogue(rng, skill, asked, [scene])
+
+
+def _kinds(rng: random.Random, split: Split) -> list[Kind]:
+    is_study = split == "train" and rng.random() < _STUDIED
+    return different_kinds(rng) if is_study else some_kinds(rng)
 
 
 def _pair(rng: random.Random, split: Split) -> Pair:

@@ -71,8 +71,8 @@ def _covered(thing: Thing, scene: Scene, columns: int, rows: int) -> list[int]:
 
 
 def spoken_words(words: Sequence[str]) -> list[int]:
-    """Token ids of what is said, digits as digits."""
-    return [_token(_DIGITS.get(word, word)) for word in words]
+    """Token ids of what is said, digits as digits, words as they stand within a sentence."""
+    return [_token(_DIGITS.get(word, f"▁{word}")) for word in words]
 
 
 def _token(text: str) -> int:
