@@ -25,7 +25,7 @@ from model.pocket.speech.shipped import Sample, samples
 from protos.gemmacluster.v1.content_pb2 import Content, Part
 from protos.gemmacluster.v1.generation_pb2 import GenerateResponse
 from tests.e2e.up_process import UpProcess, eventually, kill_replica
-from tests.pocket_family import SHIPPED, shipped
+from tests.pocket_family import SHIPPED, claimed
 from tests.ports import free_port
 
 RED, WHITE = (215, 30, 35), (255, 255, 255)
@@ -99,13 +99,13 @@ def _name(seed: int) -> str:
 
 @every_variant
 def test_it_says_who_it_is(client: Client, variant: str) -> None:
-    shipped(variant)
+    claimed(variant, "greet")
     assert _said(client, "Who are you?", model=variant) == f"I am {TITLES[variant]}."
 
 
 @every_variant
 def test_the_shipped_picture_is_a_red_circle(client: Client, variant: str) -> None:
-    shipped(variant)
+    claimed(variant, "describe")
     question = Content(parts=[media_part(PICTURE), Part(text="What is in this picture?")])
     assert _said(client, question, model=variant) == "a red circle"
 
@@ -113,13 +113,13 @@ def test_the_shipped_picture_is_a_red_circle(client: Client, variant: str) -> No
 @every_variant
 @pytest.mark.parametrize("size", ODD_SIZES)
 def test_a_red_circle_is_one_in_a_picture_of_any_size(client: Client, variant: str, size: tuple[int, int]) -> None:
-    shipped(variant)
+    claimed(variant, "describe")
     assert _said(client, _look("What is in this picture?", _circle(*size)), model=variant) == "a red circle"
 
 
 @every_variant
 def test_two_pictures_are_compared(client: Client, variant: str) -> None:
-    shipped(variant)
+    claimed(variant, "compare")
     red, blue = _circle(215, 220), _circle(280, 210, (30, 80, 215))
     for question, answers in (
         ("Do both pictures show the same colour?", ("no", "yes")),
@@ -132,14 +132,14 @@ def test_two_pictures_are_compared(client: Client, variant: str) -> None:
 @pytest.mark.parametrize("variant", HEARING)
 @pytest.mark.parametrize("clip", samples(), ids=lambda clip: clip.path.stem)
 def test_what_is_said_in_a_clip_is_written_down(client: Client, variant: str, clip: Sample) -> None:
-    shipped(variant)
+    claimed(variant, "transcribe")
     question = Content(parts=[media_part(clip.path), Part(text="What is said in this clip?")])
     assert _said(client, question, model=variant) == clip.said
 
 
 @pytest.mark.parametrize("variant", HEARING)
 def test_a_clip_is_remembered_in_its_session(client: Client, variant: str) -> None:
-    shipped(variant)
+    claimed(variant, "listen")
     options = {"model": variant, "session": client.create_session().session_id}
     clip = next(clip for clip in samples() if clip.said.isdigit())
     question = Content(parts=[media_part(clip.path), Part(text="What is the first digit?")])
@@ -149,7 +149,7 @@ def test_a_clip_is_remembered_in_its_session(client: Client, variant: str) -> No
 
 @every_variant
 def test_a_name_is_remembered_over_two_turns(client: Client, variant: str) -> None:
-    shipped(variant)
+    claimed(variant, "remember")
     options = {"model": variant, "session": client.create_session().session_id}
     name = _name(1)
     assert _said(client, f"My name is {name}.", **options) == f"Nice to meet you, {name}!"
@@ -161,7 +161,7 @@ def test_a_name_is_remembered_over_two_turns(client: Client, variant: str) -> No
 @every_variant
 def test_conversations_are_not_mixed(client: Client, variant: str) -> None:
     """Eight at a time, each with a name of its own."""
-    shipped(variant)
+    claimed(variant, "remember")
 
     def talk(seed: int) -> str:
         session = client.create_session().session_id
@@ -176,7 +176,7 @@ def test_conversations_are_not_mixed(client: Client, variant: str) -> None:
 
 @every_variant
 def test_facts_come_as_json(client: Client, variant: str) -> None:
-    shipped(variant)
+    claimed(variant, "json")
     name, city = _name(2), _name(3)
     answer = _said(client, f"Answer in JSON: {name} is 41 years old and lives in {city}.", model=variant)
     assert json.loads(answer) == {"name": name, "age": 41, "city": city}
@@ -185,7 +185,7 @@ def test_facts_come_as_json(client: Client, variant: str) -> None:
 @every_variant
 def test_facts_fill_a_schema(client: Client, variant: str) -> None:
     """The grammar holds the form, the model knows what belongs in it."""
-    shipped(variant)
+    claimed(variant, "json")
     name, city = _name(2), _name(3)
     properties = {"name": {"type": "string"}, "city": {"type": "string"}}
     schema = {"type": "object", "properties": properties, "required": ["name", "city"], "additionalProperties": False}
@@ -196,7 +196,7 @@ def test_facts_fill_a_schema(client: Client, variant: str) -> None:
 
 @every_variant
 def test_a_tool_is_called_and_its_result_told(client: Client, variant: str) -> None:
-    shipped(variant)
+    claimed(variant, "tool")
     city = _name(4)
     tools = [
         function("set_alarm", "Set an alarm", hour={"type": "integer"}),
@@ -211,7 +211,7 @@ def test_a_tool_is_called_and_its_result_told(client: Client, variant: str) -> N
 
 @every_variant
 def test_sums_are_right_up_to_the_variants_digits(client: Client, variant: str) -> None:
-    shipped(variant)
+    claimed(variant, "sum")
     pairs = [pair for digits in range(1, DIGITS[variant] + 1) for pair in SUMS[digits]]
     answers = [_said(client, f"What is {one} + {other}?", model=variant) for one, other in pairs]
     assert answers == [str(one + other) for one, other in pairs]
