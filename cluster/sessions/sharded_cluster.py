@@ -13,7 +13,7 @@ from redis.exceptions import ClusterDownError, RedisClusterException, RedisError
 from cluster.redis_url import RedisUrl
 from cluster.sessions.moved_only import MovedOnly
 
-# A node that takes longer is as good as away.
+# A node may take so long to connect, however short the deadline is.
 _CONNECT_S = 0.5
 # Then another node is asked where the slots are.
 _FIND_S = 5.0
@@ -38,7 +38,7 @@ class ShardedCluster:
             protocol=2,
             retry=MovedOnly(),
             socket_timeout=None,
-            socket_connect_timeout=_CONNECT_S,
+            socket_connect_timeout=max(_CONNECT_S, self._patience_s),
         )
 
     async def client(self) -> Redis:
