@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 
 from autoscaling.settings import PolicySettings, SettingsError, settings_of
 from cluster.kubernetes_config import KubernetesConfig
+from cluster.redis_url import RedisUrl
 
 VARIANT_NAMES = ("e2b", "e4b", "26b-a4b", "31b")
 DEFAULT_FAMILY = "pocket"
@@ -38,7 +39,8 @@ class ConfigError(ValueError):
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Inputs may be secrets, and pydantic's errors end up in tracebacks.
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class TlsConfig(_Section):
@@ -86,11 +88,18 @@ class SessionsConfig(_Section):
     """Conversations in Redis."""
 
     redis_url: str | None = Field(
-        None, description="redis:// URL. Default: $REDIS_URL, else `up` starts an embedded Valkey server."
+        None,
+        description="redis://, redis+sentinel://HOST,HOST/SERVICE or redis+cluster://HOST,HOST URL, rediss… for TLS. "
+        "Default: $REDIS_URL, else `up` starts an embedded Valkey server.",
     )
     ttl_s: int = Field(24 * 3600, ge=1, description="Seconds a session lives after its last use.")
     timeout_s: float = Field(2.0, gt=0, description="Longest wait for Redis before UNAVAILABLE, seconds.")
     max_session_mb: int = Field(64, ge=1, description="Largest conversation, media included, MiB.")
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_of_redis(cls, url: str | None) -> str | None:
+        return _checked_redis_url(url)
 
 
 class AnswersConfig(_Section):
@@ -438,8 +447,19 @@ class ClusterConfig(_Section):
 
     @property
     def redis_url(self) -> str | None:
-        """The Redis to use, from the file or $REDIS_URL."""
-        return self.sessions.redis_url or os.environ.get("REDIS_URL") or None
+        """The Redis to use, from the file or $REDIS_URL. Raises ConfigError when that is no URL of Redis."""
+        try:
+            return self.sessions.redis_url or _checked_redis_url(os.environ.get("REDIS_URL"))
+        except ValueError as error:
+            raise ConfigError(f"REDIS_URL: {error}") from error
+
+
+def _checked_redis_url(url: str | None) -> str | None:
+    """The URL, None for an empty one. Raises ValueError."""
+    if not url:
+        return None
+    RedisUrl.parse(url)
+    return url
 
 
 def load_config(path: str | Path | None) -> ClusterConfig:

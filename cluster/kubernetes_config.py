@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -82,6 +82,11 @@ class RedisServers(_Section):
     storage_gib: int = Field(10, ge=1, description="Volume of each server, GiB.")
     external_sessions: bool = Field(
         False, description="Sessions are in a Redis that runs elsewhere, at `url` of the Secret."
+    )
+    external_ports: list[Annotated[int, Field(ge=1, le=65535)]] = Field(
+        default=[6379],
+        min_length=1,
+        description="TCP ports of that Redis, and of its Sentinels, that gateways may connect to.",
     )
     insecure_password: str | None = Field(
         None,

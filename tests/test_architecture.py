@@ -19,6 +19,7 @@ ORDER = (
     "errors",
     "request",
     "kubernetes_config",
+    "redis_url",
     "config",
     "metrics",
     "tracing",

@@ -110,7 +110,7 @@ class AnswerStore:
         meta, chunks, _ = key.keys
         async with client.pipeline(transaction=True) as pipe:
             pipe.eval(_TAKE_OVER, 3, *key.keys, owner, self._lease_ms)
-            pipe.hgetall(meta)
+            pipe.execute_command("HGETALL", meta)  # not pipe.hgetall(), see SessionStore
             pipe.xrange(chunks)
             reply, fields, entries = await pipe.execute()
         if reply != b"OWNED":

@@ -46,7 +46,7 @@ def network(config: ClusterConfig) -> dict[str, dict[str, Any]]:
         policies["sessions-redis"] = _policy(config, _matching(SESSIONS_COMPONENT), ingress=[gateways])
         policies["to-sessions-redis"] = _policy(config, _matching("gateway"), egress=[_to_redis(SESSIONS_COMPONENT)])
     else:
-        anywhere = {"ports": _tcp(REDIS_PORT)}
+        anywhere = {"ports": _tcp(*config.kubernetes.redis.external_ports)}
         policies["to-sessions-redis"] = _policy(config, _matching("gateway"), egress=[anywhere])
     found = {f"network/{name}.yaml": _named(policy, name) for name, policy in policies.items()}
     found["gateway/service.yaml"] = _gateway_service(config, GATEWAY_SERVICE, {"type": "ClusterIP"})

@@ -210,6 +210,8 @@ def _config(port: int, password: str, options: Mapping[str, str]) -> bytes:
         "protected-mode": "yes",
         "daemonize": "no",
         "save": '""',
+        # A server reads the dump that it finds where it starts, and anybody may put one into the temporary folder.
+        "dbfilename": f"{secrets.token_hex(16)}.rdb",
         "appendonly": "no",
         "maxmemory-policy": "noeviction",
         "loglevel": "warning",

@@ -42,7 +42,7 @@ class SessionStore:
     """
 
     def __init__(self, redis_url: str, config: SessionsConfig) -> None:
-        """Connects on first use. Raises ValueError when the URL is not redis://, rediss:// or unix://."""
+        """Connects on first use. Raises ValueError when the URL is none that RedisUrl takes."""
         self._config = config
         self._max_bytes = config.max_session_mb * _MIB
         self._redis = RedisConnection(redis_url, config.timeout_s)
@@ -139,7 +139,8 @@ class SessionStore:
         async with client.pipeline(transaction=True) as pipe:
             pipe.eval(scripts.READ, len(keys), *keys, *arguments)
             pipe.lrange(keys[1], 0, -1)
-            pipe.hgetall(keys[2])
+            # Not pipe.hgetall(): in a cluster redis-py hands that one's options to the reader of the reply.
+            pipe.execute_command("HGETALL", keys[2])
             reply, contents, media = await pipe.execute()
         record = record_of(session_id, reply)
         if len(contents) != record.content_count:

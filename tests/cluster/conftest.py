@@ -15,7 +15,12 @@ from tests.cluster.gateway.local_gateway import LARGE, SMALL, LocalGateway
 from tests.cluster.gateway.loop_thread import LoopThread
 from tests.cluster.taught_answers import write_taught_answers
 from tests.ports import free_port
+from tests.redis_kinds.cluster import WithCluster
+from tests.redis_kinds.kind import RedisKind
+from tests.redis_kinds.sentinel import WithSentinel
+from tests.redis_kinds.single import Single
 
+REDIS_KINDS = {"single": Single, "sentinel": WithSentinel, "cluster": WithCluster}
 MakeGateway = Callable[..., LocalGateway]
 
 
@@ -29,6 +34,21 @@ def make_config(answers: AnswersConfig | None = None, redis_timeout_s: float = 0
         answers=answers or AnswersConfig(),
         variants={SMALL: echo, LARGE: echo},
     )
+
+
+@pytest.fixture(scope="session", params=REDIS_KINDS)
+def redis_of_each_kind(request: pytest.FixtureRequest) -> Iterator[RedisKind]:
+    """For tests that must hold over any Redis, and stop none."""
+    with REDIS_KINDS[request.param]() as kind:
+        yield kind
+
+
+@pytest.fixture
+def any_redis(redis_of_each_kind: RedisKind) -> RedisKind:
+    """The same, empty."""
+    with redis_of_each_kind.client() as client:
+        client.flushall()
+    return redis_of_each_kind
 
 
 @pytest.fixture(scope="session")

@@ -191,6 +191,19 @@ def test_the_file_decides_which_redis_before_the_environment(
     assert parse_config({"sessions": sessions}).redis_url == used
 
 
+@pytest.mark.parametrize("url", ["http://:secret@h", "redis+sentinel://:secret@h", "redis+cluster://:sec/ret@h"])
+def test_a_bad_redis_url_is_named_by_its_field_and_its_password_is_nowhere(
+    monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    with pytest.raises(ConfigError, match=r"^sessions\.redis_url: must ") as caught:
+        parse_config({"sessions": {"redis_url": url}})
+    monkeypatch.setenv("REDIS_URL", url)
+    with pytest.raises(ConfigError, match=r"^REDIS_URL: must ") as of_environment:
+        _ = ClusterConfig().redis_url
+    for error in (caught.value, of_environment.value):
+        assert "sec" not in f"{error} {error.__cause__}"
+
+
 def test_every_field_is_described_or_is_a_section_that_is() -> None:
     sections = set(_sections(ClusterConfig))
     assert len(sections) >= 7

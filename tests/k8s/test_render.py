@@ -116,6 +116,17 @@ def test_what_the_hardware_does_not_have_is_refused_with_line_and_reason(
     assert not (tmp_path / "out").exists()
 
 
+def test_sessions_elsewhere_are_reached_by_the_secrets_url_whatever_kind_of_redis_that_is(tmp_path: Path) -> None:
+    file = tmp_path / "cluster.yaml"
+    file.write_text(f"{CONFIG}  redis: {{external_sessions: true, external_ports: [26379, 6379]}}\n")
+    found = manifests(read(file))
+    assert not [name for name in found if "sessions-redis" in name and name != "network/to-sessions-redis.yaml"]
+    [rule] = found["network/to-sessions-redis.yaml"]["spec"]["egress"]
+    assert rule == {"ports": [{"protocol": "TCP", "port": port} for port in (26379, 6379)]}
+    secret = {"secretKeyRef": {"name": "gemma-cluster-redis", "key": "url"}}
+    assert f"{{'name': 'REDIS_URL', 'valueFrom': {secret}}}" in str(found["ray-service.yaml"])
+
+
 @pytest.mark.parametrize(
     ("section", "said"),
     [

@@ -6,12 +6,11 @@ import asyncio
 from typing import Any
 
 import pytest
-import redis
 
 from cluster.admission import Admission, Call, Place
 from cluster.config import ClusterConfig, parse_config
 from cluster.errors import Overloaded, Unavailable
-from cluster.sessions.embedded import EmbeddedValkey
+from tests.redis_kinds.kind import RedisKind
 
 NOWHERE = "redis://127.0.0.1:1"
 
@@ -67,8 +66,8 @@ async def test_a_configured_caller_is_batch_unless_it_says_otherwise() -> None:
         task.cancel()
 
 
-async def test_what_the_queue_refuses_is_no_stream_and_no_tokens(valkey: EmbeddedValkey) -> None:
-    admission = Admission(_config(concurrent_streams=9, tokens_per_minute=6000), valkey.url)
+async def test_what_the_queue_refuses_is_no_stream_and_no_tokens(any_redis: RedisKind) -> None:
+    admission = Admission(_config(concurrent_streams=9, tokens_per_minute=6000), any_redis.url)
     places = [await _admit(admission) for _ in range(2)]
     waiting = asyncio.create_task(_admit(admission))
     while not admission.gates["e2b"].waiting:
@@ -81,7 +80,7 @@ async def test_what_the_queue_refuses_is_no_stream_and_no_tokens(valkey: Embedde
         with place:
             place.count(2000)
     await admission.close()
-    with redis.Redis.from_url(valkey.url) as client:
+    with any_redis.client() as client:
         assert client.zcard("gemma-cluster:caller:{a}:streams") == 0
         tokens = float(client.hget("gemma-cluster:caller:{a}:budget", "tokens") or 0)  # type: ignore[arg-type]
     assert 6000 - 2 * (10 + 2000) <= tokens < 5000

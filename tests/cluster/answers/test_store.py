@@ -1,10 +1,10 @@
-"""What Redis keeps of answers, on a real Valkey: cap, lease, fence, writing twice, and giving up."""
+"""What Redis keeps of answers, on real Valkey servers of each kind: cap, lease, fence, writing twice, and giving up."""
 
 from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -17,22 +17,16 @@ from cluster.errors import AlreadyExists, NotFound, Unavailable
 from cluster.sessions.embedded import EmbeddedValkey
 from protos.gemmacluster.internal.v1.replica_pb2 import ReplicaChunk
 from protos.gemmacluster.v1.generation_pb2 import GenerateRequest
+from tests.redis_kinds.kind import RedisKind
 
 CONFIG = AnswersConfig(lease_s=1, max_answer_mb=1)
 KIB = b"x" * 1024
 
 
-@pytest.fixture(scope="module")
-def valkey() -> Iterator[EmbeddedValkey]:
-    """One server for all tests; their ids are their own."""
-    with EmbeddedValkey() as server:
-        yield server
-
-
 @pytest.fixture
-async def store(valkey: EmbeddedValkey) -> AsyncIterator[AnswerStore]:
+async def store(any_redis: RedisKind) -> AsyncIterator[AnswerStore]:
     """A store over it."""
-    store = AnswerStore(valkey.url, CONFIG, timeout_s=5)
+    store = AnswerStore(any_redis.url, CONFIG, timeout_s=30)
     yield store
     await store.close()
 
@@ -180,8 +174,8 @@ async def test_nobody_waits_for_a_redis_that_is_gone(key: AnswerKey) -> None:
     await store.close()
 
 
-async def test_a_short_absence_of_redis_loses_nothing(key: AnswerKey, valkey: EmbeddedValkey) -> None:
-    store = AnswerStore(valkey.url, CONFIG, timeout_s=5)
+async def test_a_short_absence_of_redis_loses_nothing(key: AnswerKey, any_redis: RedisKind) -> None:
+    store = AnswerStore(any_redis.url, CONFIG, timeout_s=30)
     keeper = Keeper(store, CONFIG, patience_s=5)
     assert await store.claim(key, _claim(), "a")
     log, write, failures = keeper.open(key, "a"), store.write, [True, True]

@@ -1,10 +1,15 @@
 """Contents and helpers that the session tests share."""
 
 import asyncio
+import itertools
 import socket
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
+from cluster.errors import Unavailable
 from cluster.sessions.record import SessionRecord
+from cluster.sessions.sharded_cluster import ShardedCluster
+from cluster.sessions.single_server import SingleServer
 from cluster.sessions.store import SessionStore
 from protos.gemmacluster.v1.content_pb2 import (
     ROLE_MODEL,
@@ -17,6 +22,8 @@ from protos.gemmacluster.v1.content_pb2 import (
     FunctionResponse,
     Part,
 )
+
+T = TypeVar("T")
 
 
 def text(value: str, role: Any = ROLE_USER) -> Content:
@@ -64,6 +71,17 @@ async def eventually_gone(pid: int, timeout_s: float = 5) -> bool:
     return False
 
 
+async def eventually(call: Callable[[], Awaitable[T]], timeout_s: float = 120) -> tuple[T, int]:
+    """What `call` returns once it does, and how often it was Unavailable before, the only failure it may have."""
+    async with asyncio.timeout(timeout_s):
+        for failures in itertools.count():
+            try:
+                return await call(), failures
+            except Unavailable:
+                await asyncio.sleep(0.1)
+    raise AssertionError
+
+
 def free_port() -> int:
     """A loopback port that is free now."""
     with socket.socket() as sock:
@@ -73,7 +91,12 @@ def free_port() -> int:
 
 def connections_in_use(store: SessionStore) -> int:
     """Connections that some operation holds right now."""
-    return len(store._redis._pool._in_use_connections)
+    service = store._redis._service
+    if isinstance(service, ShardedCluster):
+        nodes = service._client.nodes_manager.nodes_cache.values()
+        return sum(len(node._connections) - len(node._free) for node in nodes)
+    assert isinstance(service, SingleServer)
+    return len(service._pool._in_use_connections)
 
 
 def _has_ended(pid: int) -> bool:

@@ -5,24 +5,21 @@ import os
 import random
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from typing import Any
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import redis.asyncio
-from redis.exceptions import BusyLoadingError, MovedError, ResponseError
+from redis.exceptions import BusyLoadingError, MovedError, RedisClusterException, ResponseError
 
 from cluster.config import SessionsConfig
 from cluster.errors import ClusterError, NotFound, Overloaded, Unavailable
-from cluster.sessions.connection import to_cluster_error
 from cluster.sessions.embedded import EmbeddedValkey
+from cluster.sessions.faults import to_cluster_error
 from cluster.sessions.store import SessionStore
+from tests.cluster.sessions.calls import SLACK_S, TIMEOUT_S, each_is_unavailable_in_time, every_call
 from tests.cluster.sessions.samples import append, connections_in_use, free_port, text
 
 pytestmark = pytest.mark.redis
-
-TIMEOUT_S = 0.4
-SLACK_S = 1.5
 
 
 @pytest.fixture
@@ -40,35 +37,13 @@ async def own_store(own_valkey: EmbeddedValkey) -> AsyncIterator[SessionStore]:
     await store.close()
 
 
-def _every_call(store: SessionStore) -> list[Callable[[], Awaitable[Any]]]:
-    return [
-        store.ping,
-        lambda: store.create(),
-        lambda: store.get("s", with_contents=False),
-        lambda: store.get("s", with_contents=True, touch=True),
-        lambda: store.append_turn("s", etag="e", contents=[text("x")], variant="e2b", request_id="r"),
-        lambda: store.delete("s"),
-        lambda: store.list(10),
-    ]
-
-
-async def _each_is_unavailable_in_time(store: SessionStore) -> None:
-    for call in _every_call(store):
-        started = time.monotonic()
-        with pytest.raises(Unavailable, match="Redis does not answer") as caught:
-            await call()
-        assert time.monotonic() - started < TIMEOUT_S + SLACK_S
-        assert "redis://" not in str(caught.value)
-    assert connections_in_use(store) == 0
-
-
 async def test_a_silent_redis_is_unavailable_in_time_and_loses_nothing(
     own_store: SessionStore, own_valkey: EmbeddedValkey
 ) -> None:
     stored = await append(own_store, await own_store.create("s"))
     os.kill(own_valkey.pid, signal.SIGSTOP)
     try:
-        await _each_is_unavailable_in_time(own_store)
+        await each_is_unavailable_in_time(own_store)
     finally:
         os.kill(own_valkey.pid, signal.SIGCONT)
     # What was sent meanwhile is carried out late; none of it had the session's etag.
@@ -114,21 +89,29 @@ async def test_a_dead_redis_is_unavailable_and_its_successor_is_used_by_itself()
             store = store or SessionStore(server.url, SessionsConfig(timeout_s=TIMEOUT_S))
             await store.create(f"s{attempt}")
             assert len((await store.list(10))[0]) == 1
-        await _each_is_unavailable_in_time(store)
+        await each_is_unavailable_in_time(store)
     assert store is not None
     await store.close()
 
 
-async def test_a_store_can_be_made_before_redis_is_there() -> None:
-    store = SessionStore(f"redis://127.0.0.1:{free_port()}", SessionsConfig(timeout_s=TIMEOUT_S))
-    await _each_is_unavailable_in_time(store)
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("redis://127.0.0.1:{}", "Redis does not answer"),
+        ("redis+sentinel://127.0.0.1:{},127.0.0.1:{}/sessions", "no Sentinel answers with a primary"),
+        ("redis+cluster://127.0.0.1:{},127.0.0.1:{}", "Redis does not answer"),
+    ],
+)
+async def test_a_store_can_be_made_before_redis_is_there(url: str, message: str) -> None:
+    store = SessionStore(url.format(free_port(), free_port()), SessionsConfig(timeout_s=TIMEOUT_S))
+    await each_is_unavailable_in_time(store, message)
     await store.close()
 
 
 @pytest.mark.parametrize("credentials", ["", ":wrong@", "nobody:wrong@"])
 async def test_a_refused_password_is_told_apart(valkey: EmbeddedValkey, credentials: str) -> None:
     store = SessionStore(f"redis://{credentials}127.0.0.1:{valkey.port}", SessionsConfig())
-    for call in _every_call(store):
+    for call in every_call(store):
         with pytest.raises(Unavailable, match="refuses the gateway's user or password") as caught:
             await call()
         assert "wrong" not in str(caught.value)
@@ -187,13 +170,13 @@ async def test_connections_run_out_softly(own_valkey: EmbeddedValkey) -> None:
     await patient.close()
 
 
-async def test_cancelled_calls_leak_no_connection_and_mix_no_answers(own_store: SessionStore) -> None:
+async def test_cancelled_calls_leak_no_connection_and_mix_no_answers(store: SessionStore) -> None:
     for number in range(10):
-        await append(own_store, await own_store.create(f"s{number}"), text(f"said in {number}"))
+        await append(store, await store.create(f"s{number}"), text(f"said in {number}"))
     chance = random.Random(3)
 
     async def read(number: int) -> None:
-        record = await own_store.get(f"s{number}", with_contents=True, touch=True)
+        record = await store.get(f"s{number}", with_contents=True, touch=True)
         assert (record.session_id, record.contents) == (f"s{number}", (text(f"said in {number}"),))
 
     for _ in range(30):
@@ -202,8 +185,8 @@ async def test_cancelled_calls_leak_no_connection_and_mix_no_answers(own_store: 
         for task in chance.sample(tasks, 5):
             task.cancel()
         results = await asyncio.gather(*tasks, return_exceptions=True)
-        assert all(result is None or isinstance(result, asyncio.CancelledError) for result in results)
-    assert connections_in_use(own_store) == 0
+        assert [result for result in results if not isinstance(result, asyncio.CancelledError | None)] == []
+    assert connections_in_use(store) == 0
 
 
 @pytest.mark.parametrize("url", ["localhost:6379", "http://localhost", "", "redis://localhost:port"])
@@ -221,6 +204,7 @@ def test_a_url_of_another_kind_is_refused_at_once(url: str) -> None:
         (ResponseError("Error running script (call to f_1): @user_script:9: -OOM command not"), Overloaded, "memory"),
         (ResponseError("Error running script (call to f_1): @user_script:9: -READONLY You"), Unavailable, "READONLY"),
         (MovedError("1234 10.0.0.7:6379", status_code="MOVED"), Unavailable, "Redis Cluster"),
+        (RedisClusterException("All slots are not covered"), Unavailable, "whole Redis Cluster"),
         (ConnectionRefusedError(111, "Connection refused"), Unavailable, "does not answer"),
         (TimeoutError(), Unavailable, "does not answer"),
     ],

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 import time
@@ -40,6 +41,13 @@ PARENT = textwrap.dedent(
 def _ping(server: EmbeddedValkey) -> bool:
     with redis.Redis.from_url(server.url) as client:
         return bool(client.ping())
+
+
+def test_it_reads_no_dump_that_lies_where_it_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "dump.rdb").write_bytes(b"somebody's")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with EmbeddedValkey() as server, redis.Redis.from_url(server.url) as client:
+        assert client.dbsize() == 0
 
 
 def test_it_answers_from_start_to_stop() -> None:

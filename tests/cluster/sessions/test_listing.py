@@ -4,14 +4,13 @@ import asyncio
 import random
 
 import pytest
-import redis.asyncio
 
 from cluster.errors import InvalidRequest
 from cluster.sessions import index, listing
-from cluster.sessions.embedded import EmbeddedValkey
 from cluster.sessions.index import Member
 from cluster.sessions.store import SessionStore
 from tests.cluster.sessions.samples import append, instruction
+from tests.redis_kinds.kind import RedisKind
 
 pytestmark = pytest.mark.redis
 
@@ -90,31 +89,31 @@ async def test_a_session_made_again_is_listed_once_as_the_newest(store: SessionS
     assert await _walk(store, 10) == [["s0", "s2", "s1"]]
 
 
-async def test_expired_sessions_are_not_listed_and_leave_the_index(store: SessionStore, valkey: EmbeddedValkey) -> None:
+async def test_expired_sessions_are_not_listed_and_leave_the_index(store: SessionStore, any_redis: RedisKind) -> None:
     await asyncio.gather(*(store.create(f"short{number}", 1) for number in range(20)))
     await store.create("long")
     await asyncio.sleep(1.1)
     assert await _walk(store, 2) == [["long"]]
-    async with redis.asyncio.Redis.from_url(valkey.url) as client:
-        assert await client.zcard(index.KEY) == 1
+    with any_redis.client() as client:
+        assert client.zcard(index.KEY) == 1
 
 
-async def test_the_dead_stay_few_though_nobody_lists(store: SessionStore, valkey: EmbeddedValkey) -> None:
-    async with redis.asyncio.Redis.from_url(valkey.url) as client:
-        await client.zadd(index.KEY, {Member(number, f"dead{number}").encode(): 0 for number in range(300)})
+async def test_the_dead_stay_few_though_nobody_lists(store: SessionStore, any_redis: RedisKind) -> None:
+    with any_redis.client() as client:
+        client.zadd(index.KEY, {Member(number, f"dead{number}").encode(): 0 for number in range(300)})
         await _make(store, 100)
-        assert await client.zcard(index.KEY) < 150
+        assert client.zcard(index.KEY) < 150
 
 
 async def test_a_page_ends_early_rather_than_search_without_end(
-    store: SessionStore, valkey: EmbeddedValkey, monkeypatch: pytest.MonkeyPatch
+    store: SessionStore, any_redis: RedisKind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(listing, "_BATCH", 5)
     monkeypatch.setattr(listing, "_MAX_BATCHES", 2)
     await store.create("oldest")
-    async with redis.asyncio.Redis.from_url(valkey.url) as client:
+    with any_redis.client() as client:
         now = 10**16
-        await client.zadd(index.KEY, {Member(now + number, "dead").encode(): 0 for number in range(12)})
+        client.zadd(index.KEY, {Member(now + number, "dead").encode(): 0 for number in range(12)})
     assert await _walk(store, 3) == [[], ["oldest"]]
 
 
@@ -129,11 +128,11 @@ async def test_a_page_ends_early_rather_than_grow_too_large(
 
 
 async def test_a_session_whose_creation_was_cut_short_is_listed_from_its_first_turn(
-    store: SessionStore, valkey: EmbeddedValkey
+    store: SessionStore, any_redis: RedisKind
 ) -> None:
     record = await store.create("s")
-    async with redis.asyncio.Redis.from_url(valkey.url) as client:
-        await client.delete(index.KEY)
+    with any_redis.client() as client:
+        client.delete(index.KEY)
     assert await _walk(store, 10) == [[]]
     await append(store, record)
     assert await _walk(store, 10) == [["s"]]
@@ -161,9 +160,9 @@ async def test_a_page_size_out_of_bounds_is_refused(store: SessionStore, page_si
 
 
 async def test_an_index_entry_of_an_earlier_life_lists_no_session_twice(
-    store: SessionStore, valkey: EmbeddedValkey
+    store: SessionStore, any_redis: RedisKind
 ) -> None:
     await store.create("s")
-    async with redis.asyncio.Redis.from_url(valkey.url) as client:
-        await client.zadd(index.KEY, {Member(1, "s").encode(): 0})
+    with any_redis.client() as client:
+        client.zadd(index.KEY, {Member(1, "s").encode(): 0})
     assert await _walk(store, 10) == [["s"]]

@@ -1,19 +1,17 @@
-"""Laws of a session, against a real Valkey server."""
+"""Laws of a session, against real Valkey servers: the same for one, with Sentinels, and in a cluster."""
 
 import asyncio
 import uuid
-from pathlib import Path
 
 import pytest
-import redis.asyncio
 
 from cluster.config import SessionsConfig
-from cluster.errors import AlreadyExists, ClusterError, InvalidRequest, NotFound, SessionConflict, Unavailable
-from cluster.sessions.embedded import EmbeddedValkey
+from cluster.errors import AlreadyExists, InvalidRequest, NotFound, SessionConflict, Unavailable
 from cluster.sessions.scripts import session_keys
 from cluster.sessions.store import SessionStore
 from protos.gemmacluster.v1.content_pb2 import ROLE_MODEL, Content
-from tests.cluster.sessions.samples import append, free_port, image, instruction, rich_turn, text
+from tests.cluster.sessions.samples import append, image, instruction, rich_turn, text
+from tests.redis_kinds.kind import RedisKind
 
 pytestmark = pytest.mark.redis
 
@@ -61,13 +59,13 @@ async def test_contents_are_read_only_when_asked_for(store: SessionStore) -> Non
     assert (await store.get("s", with_contents=True)).contents == (text("hello"),)
 
 
-async def test_equal_media_are_stored_and_counted_once(store: SessionStore, valkey: EmbeddedValkey) -> None:
+async def test_equal_media_are_stored_and_counted_once(store: SessionStore, any_redis: RedisKind) -> None:
     pixels = bytes(100_000)
     record = await append(store, await store.create("s"), image(pixels))
     record = await append(store, record, image(pixels), image(pixels))
     assert 100_000 < record.size_bytes < 101_000
-    async with redis.asyncio.Redis.from_url(valkey.url) as client:
-        assert await client.hlen(session_keys("s")[2]) == 1
+    with any_redis.client() as client:
+        assert client.hlen(session_keys("s")[2]) == 1
 
 
 async def test_every_turn_changes_the_etag(store: SessionStore) -> None:
@@ -81,9 +79,9 @@ async def test_every_turn_changes_the_etag(store: SessionStore) -> None:
 
 @pytest.mark.parametrize("races", [50])
 async def test_of_two_turns_at_once_exactly_one_wins_and_nothing_mixes(
-    store: SessionStore, valkey: EmbeddedValkey, races: int
+    store: SessionStore, any_redis: RedisKind, races: int
 ) -> None:
-    other_gateway = SessionStore(valkey.url, SessionsConfig())
+    other_gateway = SessionStore(any_redis.url, SessionsConfig())
     record = await store.create("s")
     expected: list[Content] = []
     for race in range(races):
@@ -178,10 +176,10 @@ async def test_use_keeps_every_part_of_a_session_alive(store: SessionStore) -> N
     assert (await append(store, record)).turns == 2
 
 
-async def test_every_key_of_a_session_expires(store: SessionStore, valkey: EmbeddedValkey) -> None:
+async def test_every_key_of_a_session_expires(store: SessionStore, any_redis: RedisKind) -> None:
     await append(store, await store.create("s"), image(b"x"))
-    async with redis.asyncio.Redis.from_url(valkey.url) as client:
-        ttls = [await client.ttl(key) for key in session_keys("s")]
+    with any_redis.client() as client:
+        ttls = [client.ttl(key) for key in session_keys("s")]
     assert ttls == [pytest.approx(24 * 3600, abs=2)] + [pytest.approx(24 * 3600 + 60, abs=2)] * 3
 
 
@@ -228,15 +226,15 @@ async def test_any_request_id_is_just_a_name(store: SessionStore, request_id: st
     assert await append(store, made, request_id=request_id) == await append(store, made, request_id=request_id)
 
 
-async def test_a_deleted_session_is_gone_with_everything(store: SessionStore, valkey: EmbeddedValkey) -> None:
+async def test_a_deleted_session_is_gone_with_everything(store: SessionStore, any_redis: RedisKind) -> None:
     await append(store, await store.create("s", system_instruction=instruction("x")), image(b"x"))
     await store.delete("s")
     with pytest.raises(NotFound):
         await store.get("s", with_contents=False)
     with pytest.raises(NotFound):
         await store.delete("s")
-    async with redis.asyncio.Redis.from_url(valkey.url) as client:
-        assert await client.keys("*") == []
+    with any_redis.client() as client:
+        assert list(client.scan_iter()) == []
 
 
 async def test_delete_with_an_old_etag_deletes_nothing(store: SessionStore) -> None:
@@ -249,8 +247,8 @@ async def test_delete_with_an_old_etag_deletes_nothing(store: SessionStore) -> N
         await store.get("s", with_contents=False)
 
 
-async def test_a_turn_over_the_size_limit_is_refused_whole(valkey: EmbeddedValkey) -> None:
-    store = SessionStore(valkey.url, SessionsConfig(max_session_mb=1))
+async def test_a_turn_over_the_size_limit_is_refused_whole(any_redis: RedisKind) -> None:
+    store = SessionStore(any_redis.url, SessionsConfig(timeout_s=30, max_session_mb=1))
     record = await append(store, await store.create("s"), image(bytes(600_000)))
     with pytest.raises(InvalidRequest, match=r"would hold 1\.1 MiB, .* may hold 1 MiB"):
         await append(store, record, image(b"\1" * 600_000))
@@ -261,8 +259,8 @@ async def test_a_turn_over_the_size_limit_is_refused_whole(valkey: EmbeddedValke
     await store.close()
 
 
-async def test_room_is_checked_before_generating(valkey: EmbeddedValkey) -> None:
-    store = SessionStore(valkey.url, SessionsConfig(max_session_mb=1))
+async def test_room_is_checked_before_generating(any_redis: RedisKind) -> None:
+    store = SessionStore(any_redis.url, SessionsConfig(timeout_s=30, max_session_mb=1))
     record = await append(store, await store.create("s"), image(bytes(600_000)))
     store.ensure_room(record, [text("short")])
     with pytest.raises(InvalidRequest, match="start a new session"):
@@ -270,10 +268,10 @@ async def test_room_is_checked_before_generating(valkey: EmbeddedValkey) -> None
     await store.close()
 
 
-async def test_a_session_of_another_release_is_never_misread(store: SessionStore, valkey: EmbeddedValkey) -> None:
+async def test_a_session_of_another_release_is_never_misread(store: SessionStore, any_redis: RedisKind) -> None:
     record = await store.create("s")
-    async with redis.asyncio.Redis.from_url(valkey.url) as client:
-        await client.hset(session_keys("s")[0], "v", "2")
+    with any_redis.client() as client:
+        client.hset(session_keys("s")[0], "v", "2")
     for call in (store.get("s", with_contents=True), append(store, record)):
         with pytest.raises(Unavailable, match="another release"):
             await call
@@ -282,43 +280,18 @@ async def test_a_session_of_another_release_is_never_misread(store: SessionStore
 
 @pytest.mark.parametrize("part", [1, 2])
 async def test_a_session_that_lost_a_part_is_not_found_rather_than_cut_short(
-    store: SessionStore, valkey: EmbeddedValkey, part: int
+    store: SessionStore, any_redis: RedisKind, part: int
 ) -> None:
     await append(store, await store.create("s"), image(b"x"))
-    async with redis.asyncio.Redis.from_url(valkey.url) as client:
-        await client.delete(session_keys("s")[part])
+    with any_redis.client() as client:
+        client.delete(session_keys("s")[part])
     with pytest.raises(NotFound, match="noeviction"):
         await store.get("s", with_contents=True)
 
 
-async def test_a_turn_on_a_session_that_lost_its_turns_is_refused(store: SessionStore, valkey: EmbeddedValkey) -> None:
+async def test_a_turn_on_a_session_that_lost_its_turns_is_refused(store: SessionStore, any_redis: RedisKind) -> None:
     record = await append(store, await store.create("s"))
-    async with redis.asyncio.Redis.from_url(valkey.url) as client:
-        await client.delete(session_keys("s")[1])
+    with any_redis.client() as client:
+        client.delete(session_keys("s")[1])
     with pytest.raises(NotFound, match="noeviction"):
         await append(store, record)
-
-
-async def test_every_script_keeps_to_one_slot_of_redis_cluster(tmp_path: Path) -> None:
-    options = {"cluster-enabled": "yes", "cluster-port": str(free_port()), "dir": str(tmp_path)}
-    with EmbeddedValkey(options=options) as node:
-        async with redis.asyncio.Redis.from_url(node.url) as client:
-            await client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-        store = SessionStore(node.url, SessionsConfig())
-        await _eventually_up(store)
-        record = await append(store, await store.create("s"), *rich_turn())
-        assert list((await store.get("s", with_contents=True, touch=True)).contents or ()) == rich_turn()
-        assert [item.etag for item in (await store.list(10))[0]] == [record.etag]
-        await store.delete("s", record.etag)
-        await store.close()
-
-
-async def _eventually_up(store: SessionStore) -> None:
-    for _ in range(100):
-        try:
-            await store.get("nobody", with_contents=False)
-        except NotFound:
-            return
-        except ClusterError:
-            await asyncio.sleep(0.1)
-    raise AssertionError("the cluster did not come up")
