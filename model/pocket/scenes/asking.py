@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from model.pocket.scenes.question import Question, QuestionKind
 from model.pocket.scenes.scene import COLOURS, PLACES, SHAPES, Scene, Thing
-from model.pocket.scenes.words import at, described, named, plural, references
+from model.pocket.scenes.words import at, described, listed, named, plural, references
 
 _WHAT = (
     "What is in this picture?",
@@ -20,6 +20,11 @@ _NOTHING = "nothing"
 def _whole(scene: Scene) -> list[Question]:
     answer = described(scene)
     return [Question(_WHAT, answer)] if answer else []
+
+
+def whole_list(scene: Scene) -> Question:
+    """For training alone: every word of the answer has to be found in the picture by those before it."""
+    return Question(("What is where?", "What do you see and where?"), listed(scene))
 
 
 def _colour_of_thing(scene: Scene) -> list[Question]:

@@ -68,6 +68,12 @@ def _one_of_them(pair: Pair) -> list[Question]:
     ]
 
 
+def both(pair: Pair) -> Question:
+    """For training alone."""
+    forms = ("Describe both pictures.", "What do both images show?")
+    return Question(forms, " and ".join(str(described(scene)) for scene in pair))
+
+
 def _yes_or_no(forms: tuple[str, ...], is_so: bool) -> Question:
     return Question(forms, YES_NO[0] if is_so else YES_NO[1])
 

@@ -39,6 +39,12 @@ def described(scene: Scene) -> str | None:
     return " and ".join(named(thing.kind) for thing in sorted(scene.things, key=_reading_order))
 
 
+def listed(scene: Scene) -> str:
+    """All things by place, row by row: "a red circle at the top left, a blue star in the middle"."""
+    things = sorted(scene.things, key=lambda thing: (thing.row, thing.column))
+    return ", ".join(f"{named(thing.kind)} {at(thing.place)}" for thing in things)
+
+
 def _reading_order(thing: Thing) -> tuple[int, int]:
     return thing.column, thing.row
 

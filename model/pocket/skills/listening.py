@@ -35,12 +35,12 @@ def transcribe(pools: Pools, rng: random.Random, split: Split) -> Dialogue:
 
 
 def listen(pools: Pools, rng: random.Random, split: Split) -> Dialogue:
-    """Questions about what is said; in training, the words may be written down first."""
+    """Questions about what is said; in training, the words may be written down after that."""
     clip = pools[split].draw(rng)
     turns = _MOST_TRAINING_TURNS if split == "train" else _MOST_TURNS
     exchanges = _questions(rng, clip.utterance.words, rng.randint(1, turns - 1))
     if split == "train" and rng.random() < 0.5:
-        exchanges.insert(0, _transcription(rng, clip))
+        exchanges.append(_transcription(rng, clip))
     return _dialogue("listen", rng, clip, exchanges)
 
 

@@ -1,6 +1,7 @@
 """Pictures: what is in them, which colour, shape, how many and where; and two of them compared.
 
-Each skill asks some questions about one picture, or pair, of which the last is of that skill.
+Each skill asks some questions about one picture, or pair, of which the last is of that skill; in training all that can
+be seen is said after that, where no other answer can be read from it.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from functools import partial
 from typing import TypeVar
 
 from model.pocket.dialogue import Dialogue, Message, Skill, Split
-from model.pocket.scenes.asking import ONE_PICTURE
-from model.pocket.scenes.comparing import TWO_PICTURES, Pair
+from model.pocket.scenes.asking import ONE_PICTURE, whole_list
+from model.pocket.scenes.comparing import TWO_PICTURES, Pair, both
 from model.pocket.scenes.drawing import draw
 from model.pocket.scenes.placing import different_kinds, one_kind, placed, some_kinds
 from model.pocket.scenes.question import Question, QuestionKind
@@ -22,8 +23,8 @@ Seen = TypeVar("Seen")
 
 # About a picture, or a pair, when tests ask. In training one picture is asked about more often: there seeing is dear.
 MAX_QUESTIONS = 5
-_TRAINING_OTHERS = (3, 8)
-_TRAINING_OTHERS_OF_PAIR = (2, 5)
+_TRAINING_OTHERS = (2, 6)
+_TRAINING_OTHERS_OF_PAIR = (1, 4)
 # So often does training draw things that all differ, of which one has to be found.
 _STUDIED = 0.7
 _MAX_COMPARED = 3
@@ -62,7 +63,7 @@ def compare(rng: random.Random, split: Split) -> Dialogue:
     kind = rng.choice(kinds)
     pair, last = _asked(rng, kind, partial(_pair, rng, split))
     others = rng.randint(*(_TRAINING_OTHERS_OF_PAIR if split == "train" else (1, MAX_QUESTIONS - 1)))
-    asked = [*_others(rng, pair, TWO_PICTURES, last, others), last]
+    asked = [*_others(rng, pair, TWO_PICTURES, last, others), last, *([both(pair)] if split == "train" else [])]
     return _dialogue(rng, "compare", asked, pair)
 
 
@@ -86,7 +87,7 @@ def _about_one(rng: random.Random, split: Split, skill: str) -> Dialogue:
     kind = rng.choice([kind for kind in ONE_PICTURE if kind.skill == skill])
     scene, last = _asked(rng, kind, lambda: placed(rng, split, _kinds(rng, split)))
     others = rng.randint(*(_TRAINING_OTHERS if split == "train" else (1, MAX_QUESTIONS - 1)))
-    asked = [*_others(rng, scene, ONE_PICTURE, last, others), last]
+    asked = [*_others(rng, scene, ONE_PICTURE, last, others), last, *([whole_list(scene)] if split == "train" else [])]
     return _dialogue(rng, skill, asked, [scene])
 
 
