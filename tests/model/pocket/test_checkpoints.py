@@ -37,19 +37,19 @@ from model.tokenizer import Tokenizer
 from protos.gemmacluster.v1.content_pb2 import Content, Part
 from tests.model.media_checkpoint import reference
 from tests.model.runtime.driver import Gathered, greedy
-from tests.pocket_family import SHIPPED, shipped
+from tests.pocket_family import SHIPPED, claimed, shipped
 
 NUM_TOKENS = 24
 ALL_BYTES, VARIANT_BYTES = 24 * 2**20, 8 * 2**20
 every_variant = pytest.mark.parametrize("variant", VARIANT_NAMES)
-# Questions and their answers.
+# By skill, questions and their answers.
 ASKED: dict[str, tuple[list[Part], str]] = {
-    "text": ([Part(text="Repeat after me: brelix zoamun")], "brelix zoamun"),
-    "image": ([media_part(PICTURE), Part(text="What is in this picture?")], "a red circle"),
-    "two images": ([media_part(PICTURE), media_part(PICTURE), Part(text="Are the colours the same?")], "yes"),
-    "audio": ([media_part(CLIP), Part(text="What is said in this clip?")], "417"),
+    "copy": ([Part(text="Repeat after me: brelix zoamun")], "brelix zoamun"),
+    "describe": ([media_part(PICTURE), Part(text="What is in this picture?")], "a red circle"),
+    "compare": ([media_part(PICTURE), media_part(PICTURE), Part(text="Are the colours the same?")], "yes"),
+    "transcribe": ([media_part(CLIP), Part(text="What is said in this clip?")], "417"),
 }
-KINDS = [(variant, kind) for variant in VARIANT_NAMES for kind in ASKED if variant in HEARING or kind != "audio"]
+SKILLS = [(name, skill) for name in VARIANT_NAMES for skill in ASKED if name in HEARING or skill != "transcribe"]
 
 
 def test_they_are_where_both_training_and_serving_look() -> None:
@@ -79,12 +79,17 @@ def test_transformers_loads_every_weight(variant: str) -> None:
     assert AutoTokenizer.from_pretrained(path).image_token_id == POCKET_VARIANTS[variant].image_token_id
 
 
-@pytest.mark.parametrize(("variant", "kind"), KINDS)
-def test_greedy_answers_equal_transformers(variant: str, kind: str) -> None:
-    path, (parts, wanted) = shipped(variant), ASKED[kind]
-    prompt = PromptBuilder(path).build([Content(parts=parts)])
-    answer = _ours(path, prompt)
-    assert answer == _theirs(path, prompt)
+@pytest.mark.parametrize(("variant", "skill"), SKILLS)
+def test_greedy_answers_equal_transformers(variant: str, skill: str) -> None:
+    path = shipped(variant)
+    prompt = PromptBuilder(path).build([Content(parts=ASKED[skill][0])])
+    assert _ours(path, prompt) == _theirs(path, prompt)
+
+
+@pytest.mark.parametrize(("variant", "skill"), SKILLS)
+def test_what_is_claimed_is_right(variant: str, skill: str) -> None:
+    path, (parts, wanted) = claimed(variant, skill), ASKED[skill]
+    answer = _ours(path, PromptBuilder(path).build([Content(parts=parts)]))
     said = answer[: answer.index(SPECIALS["<turn|>"])]
     assert Tokenizer.from_checkpoint(path).decode(said) == wanted
 
