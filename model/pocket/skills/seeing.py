@@ -26,7 +26,7 @@ MAX_QUESTIONS = 5
 _TRAINING_OTHERS = (2, 6)
 _TRAINING_OTHERS_OF_PAIR = (1, 4)
 # So often does training draw things that all differ, of which one has to be found.
-_STUDIED = 0.7
+_STUDIED = 0.5
 _MAX_COMPARED = 3
 # So often are two pictures alike in shape, or in colour, beyond chance: else one waited long for a "yes".
 _ALIKE = 0.35

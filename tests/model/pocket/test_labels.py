@@ -75,5 +75,5 @@ def test_what_a_thing_covers_says_what_it_is_and_the_ground_nothing() -> None:
     assert {column for _, column in covered} <= set(range(12, 18))
 
 
-def test_digits_are_said_as_digits() -> None:
-    assert [tokenizer().id_to_token(id_) for id_ in spoken_words(("four", "zero", "apple"))] == ["4", "0", "apple"]
+def test_digits_are_said_as_digits_and_words_as_in_a_sentence() -> None:
+    assert [tokenizer().id_to_token(id_) for id_ in spoken_words(("four", "zero", "apple"))] == ["4", "0", "▁apple"]

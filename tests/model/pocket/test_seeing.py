@@ -108,7 +108,7 @@ def test_shapes_are_those_of_the_pixels() -> None:
     """A lone shape by how much of the circle around it is covered: those that are far apart in that."""
     far = {"circle", "square", "triangle"}
     checked = 0
-    for dialogue in _small(_dialogues(seeing.shape, 400)):
+    for dialogue in _small(_dialogues(seeing.shape, 400, "test")):
         blobs = _blobs(_images(dialogue)[0])
         answer = _turns(dialogue)[-1][1]
         if len(blobs) == 1 and answer in far and len(blobs[0]) > 150:
@@ -131,23 +131,36 @@ def test_a_dialogue_has_several_questions_and_ends_with_its_skill(name: str, spl
         assert all(isinstance(message["content"], str) for message in dialogue.messages[1:])
         assert all(len(question.split()) <= 10 for question, _ in _turns(dialogue))
         lengths[len(roles) // 2] += 1
-    longest = {"test": 5, "train": 6 if name == "compare" else 9}[split]
-    assert max(lengths) <= longest
-    assert set(lengths) >= ({2, 3, 4, 5} if split == "test" else {5, 6, longest - 3})
+    if split == "test":
+        assert set(lengths) == {2, 3, 4, 5}
+    else:
+        assert set(lengths) >= {4, 5, 6}
+        assert max(lengths) <= 8
+
+
+def test_training_ends_with_all_that_a_picture_shows() -> None:
+    for dialogue in _dialogues(seeing.position, 100):
+        everything = _turns(dialogue)[-1][1].split(", ")
+        for question, answer in _turns(dialogue)[:-1]:
+            if question.startswith(("How many shapes", "Count the shapes")):
+                assert answer == str(len(everything))
+            if question.startswith("Where") and "it" not in question:
+                name = question.rstrip("?").split(" the ")[1]
+                assert [thing for thing in everything if name in thing and thing.endswith(f" {answer}")], question
 
 
 @pytest.mark.parametrize("name", ["colour", "shape", "count", "compare"])
 def test_no_answer_is_more_frequent_than_it_should_be(name: str) -> None:
-    answers = Counter(_turns(dialogue)[-1][1] for dialogue in _dialogues(SKILLS[name], 600))
+    answers = Counter(_turns(dialogue)[-1][1] for dialogue in _dialogues(SKILLS[name], 600, "test"))
     assert len(answers) == {"colour": len(COLOURS), "shape": len(SHAPES), "count": 6, "compare": 4}[name]
     assert max(answers.values()) < 1.5 * 600 / len(answers)
 
 
 def test_places_and_descriptions_vary() -> None:
-    places = Counter(_turns(dialogue)[-1][1] for dialogue in _dialogues(seeing.position, 400))
+    places = Counter(_turns(dialogue)[-1][1] for dialogue in _dialogues(seeing.position, 400, "test"))
     assert set(PLACES) <= set(places)
     assert places["nothing"] < 110
-    descriptions = Counter(_turns(dialogue)[-1][1] for dialogue in _dialogues(seeing.describe, 600))
+    descriptions = Counter(_turns(dialogue)[-1][1] for dialogue in _dialogues(seeing.describe, 600, "test"))
     assert max(descriptions.values()) < 30
 
 
