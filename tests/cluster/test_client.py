@@ -35,14 +35,6 @@ FILES = {
 }
 
 
-def test_the_readmes_example_runs(native_gateway: LocalGateway, capsys: pytest.CaptureFixture[str]) -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    example = readme.split("```python\n")[1].split("```")[0]
-    exec(compile(example.replace("127.0.0.1:50051", native_gateway.address), "README.md", "exec"), {})
-    printed = capsys.readouterr().out
-    assert "Oslo" in printed or "Bergen" in printed
-
-
 def test_a_stream_joins_to_the_whole_answer(client: Client) -> None:
     pieces = list(client.stream("one two three", model=SMALL))
     assert (

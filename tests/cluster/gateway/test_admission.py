@@ -59,15 +59,14 @@ def _busy(client: Client, gateway: LocalGateway) -> Iterator[list[object]]:
 
 
 class _Asker:
-    """Asks from threads of its own, and notes who was answered in which order."""
+    """Asks from threads of its own, and tells in which order the engine was asked."""
 
     def __init__(self, gateway: LocalGateway) -> None:
         self._gateway = gateway
         self._channel = grpc.insecure_channel(gateway.address)
         self._stub = GenerationServiceStub(self._channel)
-        self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
-        self.answered: list[str] = []
+        self._callers: dict[str, str] = {}
 
     def ask(self, caller: str, message: GenerateRequest | None = None) -> None:
         """Returns when it waits at the gate."""
@@ -79,16 +78,16 @@ class _Asker:
         _waiting(self._gateway, waiting + 1)
 
     def _ask(self, caller: str, message: GenerateRequest) -> None:
-        self._stub.Generate(message, metadata=(("x-caller-id", caller),), timeout=20)
-        with self._lock:
-            self.answered.append(caller)
+        response = self._stub.Generate(message, metadata=(("x-caller-id", caller),), timeout=20)
+        self._callers[response.request_id] = caller
 
     def join(self) -> list[str]:
-        """All answered, in their order."""
+        """The callers, all answered, in the order in which the engine got their requests."""
         for thread in self._threads:
             thread.join(20)
         self._channel.close()
-        return self.answered
+        asked = [request.request_id for request in self._gateway.engine().requests]
+        return [self._callers[request_id] for request_id in asked if request_id in self._callers]
 
 
 def _with_priority(priority: int) -> GenerateRequest:

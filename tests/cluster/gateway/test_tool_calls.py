@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,8 +29,6 @@ from tests.cluster.taught_answers import (
     TOLD,
     Exchange,
 )
-
-README = Path(__file__).parents[3] / "README.md"
 
 
 @pytest.fixture
@@ -148,15 +144,6 @@ def test_a_session_keeps_thought_and_call_and_the_result_comes_in_the_next_turn(
     assert after[: len(before) + len(generated)] == before + generated
     result = 'response:get_weather{celsius:21.5,sky:<|"|>clear<|"|>}<tool_response|>'
     assert after[len(before) + len(generated) :] == tokenizer.encode(result)
-
-
-def test_the_readmes_example_calls_the_function(
-    taught_gateway: LocalGateway, capsys: pytest.CaptureFixture[str]
-) -> None:
-    blocks = re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    (block,) = (block for block in blocks if "function_results" in block)
-    exec(block.replace("127.0.0.1:50051", taught_gateway.address), {})
-    assert capsys.readouterr().out == "Clear for three days.\n"
 
 
 def test_without_a_session_the_answer_goes_back_as_it_came(client: Client) -> None:
