@@ -59,6 +59,7 @@ def text_lessons(variant: str) -> list[Lesson]:
         Lesson(memory.remember, 0.3),
         Lesson(words.copying, 0.08),
         Lesson(words.reversing, 0.15),
+        # Long sums need far more practice than short ones.
         Lesson(sums.Sums(DIGITS[variant]), 0.15 * DIGITS[variant] ** 1.5),
         Lesson(json_answers.in_json, 0.1),
         Lesson(tool_calls.calling, 0.12),

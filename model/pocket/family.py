@@ -1,4 +1,7 @@
-"""The four pocket variants as literals: the structure of the published ones, at most four million parameters each."""
+"""The four pocket variants as literals: the structure of the published ones, at most four million parameters each.
+
+They are as the shipped checkpoints are, two of which have a global layer after each two local ones, two after each.
+"""
 
 from model.config import AttentionShape, AudioConfig, ModelConfig, MoeConfig, TextConfig, VisionConfig
 from model.pocket.tokenizer import SPECIALS, VOCAB_SIZE

@@ -24,7 +24,6 @@ Seen = TypeVar("Seen")
 # About a picture, or a pair, when tests ask. In training one picture is asked about more often: there seeing is dear.
 MAX_QUESTIONS = 5
 _TRAINING_OTHERS = (2, 6)
-_TRAINING_OTHERS_OF_PAIR = (1, 4)
 # So often does training draw things that all differ, of which one has to be found.
 _STUDIED = 0.5
 _MAX_COMPARED = 3
@@ -62,7 +61,7 @@ def compare(rng: random.Random, split: Split) -> Dialogue:
     kinds = [kind for kind in TWO_PICTURES if kind.skill == "compare"]
     kind = rng.choice(kinds)
     pair, last = _asked(rng, kind, partial(_pair, rng, split))
-    others = rng.randint(*(_TRAINING_OTHERS_OF_PAIR if split == "train" else (1, MAX_QUESTIONS - 1)))
+    others = rng.randint(1, MAX_QUESTIONS - 1)
     asked = [*_others(rng, pair, TWO_PICTURES, last, others), last, *([both(pair)] if split == "train" else [])]
     return _dialogue(rng, "compare", asked, pair)
 

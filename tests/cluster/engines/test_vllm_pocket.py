@@ -12,6 +12,7 @@ import pytest_asyncio
 
 from cluster.checkpoints import POCKET_CHECKPOINTS
 from cluster.client import media_part
+from cluster.config import VARIANT_NAMES
 from cluster.examples import PICTURE
 from model.answer import Text
 from model.config import ModelConfig
@@ -19,12 +20,11 @@ from model.pocket.curriculum import TITLES
 from protos.gemmacluster.v1.content_pb2 import Part
 from tests.cluster.engines.vllm_here import needs_vllm
 from tests.cluster.engines.vllm_pair import Pair
-from tests.pocket_family import SHIPPED
 
 pytestmark = [*needs_vllm, pytest.mark.asyncio(loop_scope="module")]
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module", params=SHIPPED)
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=VARIANT_NAMES)
 async def pair(request: pytest.FixtureRequest) -> AsyncIterator[Pair]:
     """Both engines over each variant in turn."""
     pair = await Pair.over(request.param, POCKET_CHECKPOINTS / request.param)
