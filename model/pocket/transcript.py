@@ -1,5 +1,6 @@
 """A dialogue as the text and token ids that the model sees, and which of the tokens are its own."""
 
+import random
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +16,7 @@ _BOUNDS = {"image": ("<|image>", "<image|>"), "audio": ("<|audio>", "<audio|>")}
 _TURN, _TURN_END = SPECIALS["<|turn>"], SPECIALS["<turn|>"]
 _CALLED, _RETURNED = SPECIALS["<|tool_response>"], SPECIALS["<tool_response|>"]
 _CHANNEL, _CHANNEL_END = SPECIALS["<|channel>"], SPECIALS["<channel|>"]
+_EMPTY_THOUGHT = "<|channel>thought\n<channel|>"
 
 
 @lru_cache
@@ -56,6 +58,25 @@ def tokens(dialogue: Dialogue, soft_counts: list[int]) -> list[int]:
     ids: list[int] = tokenizer().encode(prompt(dialogue) + answer(dialogue), add_special_tokens=False).ids
     counts = iter(soft_counts)
     return [token for id_ in ids for token in (_expanded(id_, counts) if id_ in _PLACEHOLDERS else (id_,))]
+
+
+def with_thoughts(ids: list[int], rng: random.Random) -> list[int]:
+    """The same, in which half of the earlier answers, by chance, open with an empty thought as the last one does.
+
+    The template leaves thoughts out of what was said earlier, so what is learned by answering earlier questions would
+    not be known to be an answer to the last one.
+    """
+    laid: list[int] = []
+    for index, id_ in enumerate(ids):
+        laid.append(id_)
+        if _opens_model_turn(ids, index) and ids[index + 1] != _CHANNEL and rng.random() < 0.5:
+            laid += _empty_thought()
+    return laid
+
+
+@lru_cache
+def _empty_thought() -> tuple[int, ...]:
+    return tuple(tokenizer().encode(_EMPTY_THOUGHT, add_special_tokens=False).ids)
 
 
 def own_tokens(ids: list[int]) -> list[bool]:

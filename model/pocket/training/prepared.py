@@ -3,6 +3,7 @@
 Shapes: T tokens, P patches, C numbers in a patch, F mel frames, K mel bins, N soft tokens.
 """
 
+import random
 from collections.abc import Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ from model.pocket.dialogue import Dialogue
 from model.pocket.scenes.scene import Scene
 from model.pocket.training import labels
 from model.pocket.training.labels import Shares
-from model.pocket.transcript import own_tokens, tokens
+from model.pocket.transcript import own_tokens, tokens, with_thoughts
 from model.preprocess.images import resized_patches
 from model.preprocess.mel import log_mels
 from model.soft_tokens import SoftTokenRules, audio_soft_tokens
@@ -54,14 +55,16 @@ class Prepared(NamedTuple):
     sounds: list[Sound]
 
 
-def prepare(dialogue: Dialogue) -> Prepared:
-    """Preprocesses the media and expands their placeholders."""
+def prepare(dialogue: Dialogue, rng: random.Random | None = None) -> Prepared:
+    """Preprocesses the media and expands their placeholders. To learn from, `rng` puts thoughts into the answers."""
     media = [
         picture(part["image"], part["scene"]) if part["type"] == "image" else sound(part["audio"], part["words"])
         for part in _media(dialogue)
     ]
     soft_tokens = [len(medium.places_N) if isinstance(medium, Picture) else medium.soft_tokens for medium in media]
     ids = tokens(dialogue, soft_tokens)
+    if rng is not None:
+        ids = with_thoughts(ids, rng)
     pictures = [medium for medium in media if isinstance(medium, Picture)]
     sounds = [medium for medium in media if isinstance(medium, Sound)]
     return Prepared(ids, _counts(own_tokens(ids)), pictures, sounds)

@@ -1,14 +1,13 @@
 """The batches of a training run: step by step the same for a seed, whatever was done before."""
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 from torch.utils.data import Dataset
 
-from model.pocket.curriculum import Lessons, draw
-from model.pocket.dialogue import Dialogue
+from model.pocket.curriculum import Lesson, Lessons, draw
 from model.pocket.training.batch import ROW, Batch, fits, pack
 from model.pocket.training.prepared import Prepared, prepare
 
@@ -39,8 +38,8 @@ class BatchStream(Dataset[Batch]):
     def __getitem__(self, step: int) -> Batch:
         rng, (pictures, sounds) = random.Random(f"{self._seed} {step}"), self._portions.at(step)
         media = [
-            *_some(pictures, lambda: draw(self._lessons.pictures, rng, "train")),
-            *_some(sounds if self._lessons.sounds else 0, lambda: draw(self._lessons.sounds, rng, "train")),
+            *_some(pictures, rng, self._lessons.pictures),
+            *_some(sounds if self._lessons.sounds else 0, rng, self._lessons.sounds),
         ]
         text = self._filling(rng, self._portions.rows * ROW - _length(media))
         return pack([*media, *text], self._portions.rows)
@@ -49,7 +48,7 @@ class BatchStream(Dataset[Batch]):
         """As much text as there is room for: what is drawn last may find none."""
         text: list[Prepared] = []
         while _length(text) < room:
-            text += _some(1, lambda: draw(self._lessons.text, rng, "train"))
+            text += _some(1, rng, self._lessons.text)
         return text
 
 
@@ -57,10 +56,10 @@ def _length(prepared: list[Prepared]) -> int:
     return sum(len(one.tokens) for one in prepared)
 
 
-def _some(count: int, make: Callable[[], Dialogue]) -> list[Prepared]:
+def _some(count: int, rng: random.Random, lessons: Sequence[Lesson]) -> list[Prepared]:
     def endless() -> Iterator[Prepared]:
         while True:
-            prepared = prepare(make())
+            prepared = prepare(draw(lessons, rng, "train"), rng)
             if fits(prepared):
                 yield prepared
 

@@ -6,7 +6,7 @@ import pytest
 
 from model.pocket import curriculum
 from model.pocket.dialogue import Dialogue
-from model.pocket.transcript import answer, own_tokens, prompt, template, tokenizer, tokens
+from model.pocket.transcript import answer, own_tokens, prompt, template, tokenizer, tokens, with_thoughts
 
 TURNS = Dialogue(
     "any",
@@ -26,6 +26,19 @@ def _taught(dialogue: Dialogue, soft: list[int]) -> str:
 
 def test_its_turns_are_taught_to_their_end() -> None:
     assert _taught(TURNS, [3]) == "Hello|!|▁How|▁can|▁I|▁help|▁you|?|<turn|>|a|▁red|▁circle|<turn|>"
+
+
+def test_to_learn_from_half_of_the_earlier_answers_open_as_the_last_one_does() -> None:
+    ids, rng = tokens(TURNS, [3]), random.Random(2)
+    laid = [with_thoughts(ids, rng) for _ in range(100)]
+    thoughtful = [one for one in laid if one != ids]
+    assert 30 < len(thoughtful) < 70
+    text = tokenizer().decode(thoughtful[0], skip_special_tokens=False)
+    assert text.count("<|turn>model\n<|channel>thought\n<channel|>") == 2
+    # What is taught stays the same.
+    assert [id_ for id_, own in zip(thoughtful[0], own_tokens(thoughtful[0]), strict=True) if own] == [
+        id_ for id_, own in zip(ids, own_tokens(ids), strict=True) if own
+    ]
 
 
 def test_media_take_their_soft_tokens() -> None:
