@@ -68,7 +68,7 @@ def text_lessons(variant: str) -> list[Lesson]:
 
 def picture_lessons() -> list[Lesson]:
     """Skills about one picture, or two: comparing is the hardest."""
-    return [Lesson(skill, 2.0 if name == "compare" else 1.0) for name, skill in seeing.SKILLS.items()]
+    return [Lesson(skill, 3.0 if name == "compare" else 1.0) for name, skill in seeing.SKILLS.items()]
 
 
 def sound_lessons(pools: Mapping[Split, ClipPool]) -> list[Lesson]:

@@ -19,13 +19,15 @@ from model.pocket.training.decoder import Decoder
 from model.pocket.training.ears import Ears
 from model.pocket.training.eyes import Eyes
 from model.pocket.training.run import Learner, Run
-from model.pocket.training.stream import BatchStream, Portions
+from model.pocket.training.stream import BatchStream, Stage
 
 _CLIPS = 6_000
 _PICTURES, _SOUNDS = 24, 16
-_ROWS, _ASKED_PICTURES, _ASKED_SOUNDS = 16, 11, 6
-# So many steps of words alone come first: the longer the sums, the more.
+_ROWS = 16
+# So many steps of words alone come first, the more the longer the sums: what is said of pictures is learned sooner by
+# who can write. Then come pictures without their background, then all.
 _WORDS_STEPS = {"e2b": 250, "e4b": 300, "26b-a4b": 600, "31b": 900}
+_THIN_STEPS = 400
 _DESCRIPTION = """\
 Train a pocket checkpoint from scratch on the CPU: eyes first, then ears, each by itself, then the decoder that uses
 them: words first, then what is seen and heard. Eyes and ears are the same in every variant; the next one trained in the
@@ -51,10 +53,13 @@ def main(arguments: list[str] | None = None) -> None:
     torch.manual_seed(options.seed)
     decoder = Decoder(config)
     decoder.adopt(eyes.tower.state_dict(), ears.tower.state_dict() if ears else None)
-    words_steps = _WORDS_STEPS[options.variant]
-    portions = Portions(_ROWS, _ASKED_PICTURES, _ASKED_SOUNDS, words_steps)
-    stream = BatchStream(options.seed, portions, lessons(options.variant, pools))
-    _train(options, options.variant, decoder, words_steps + options.steps, stream)
+    stages = [
+        Stage(_WORDS_STEPS[options.variant], 0, 0),
+        Stage(_THIN_STEPS, pictures=24, sounds=0, thinned=1.0),
+        Stage(options.steps, pictures=16, sounds=6, thinned=0.75),
+    ]
+    stream = BatchStream(options.seed, _ROWS, stages, lessons(options.variant, pools))
+    _train(options, options.variant, decoder, len(stream), stream)
     path = options.out or FOLDER / options.variant
     write_checkpoint(options.variant, decoder.gemma.state_dict(), path)
     print(f"{options.variant} is in {path}; python -m model.pocket.evaluate says how good it is")
@@ -74,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--eyes-steps", type=int, default=2000, help="of 24 pictures each")
     parser.add_argument("--ears-steps", type=int, default=1500, help="of 16 sounds each")
-    parser.add_argument("--steps", type=int, default=1250, help="of 4096 tokens each, after some of words alone")
+    parser.add_argument("--steps", type=int, default=1250, help="of 4096 tokens each, after the first stages")
     return parser
 
 

@@ -61,8 +61,11 @@ def compare(rng: random.Random, split: Split) -> Dialogue:
     kinds = [kind for kind in TWO_PICTURES if kind.skill == "compare"]
     kind = rng.choice(kinds)
     pair, last = _asked(rng, kind, partial(_pair, rng, split))
-    others = rng.randint(1, MAX_QUESTIONS - 1)
-    asked = [*_others(rng, pair, TWO_PICTURES, last, others), last, *([both(pair)] if split == "train" else [])]
+    asked = [
+        *_others(rng, pair, TWO_PICTURES, last, _number(rng, split)),
+        last,
+        *([both(pair)] if split == "train" else []),
+    ]
     return _dialogue(rng, "compare", asked, pair)
 
 
@@ -85,9 +88,17 @@ SKILLS: dict[str, Skill] = {
 def _about_one(rng: random.Random, split: Split, skill: str) -> Dialogue:
     kind = rng.choice([kind for kind in ONE_PICTURE if kind.skill == skill])
     scene, last = _asked(rng, kind, lambda: placed(rng, split, _kinds(rng, split)))
-    others = rng.randint(*(_TRAINING_OTHERS if split == "train" else (1, MAX_QUESTIONS - 1)))
-    asked = [*_others(rng, scene, ONE_PICTURE, last, others), last, *([whole_list(scene)] if split == "train" else [])]
+    asked = [
+        *_others(rng, scene, ONE_PICTURE, last, _number(rng, split)),
+        last,
+        *([whole_list(scene)] if split == "train" else []),
+    ]
     return _dialogue(rng, skill, asked, [scene])
+
+
+def _number(rng: random.Random, split: Split) -> int:
+    """Of questions before the last."""
+    return rng.randint(*(_TRAINING_OTHERS if split == "train" else (1, MAX_QUESTIONS - 1)))
 
 
 def _kinds(rng: random.Random, split: Split) -> list[Kind]:

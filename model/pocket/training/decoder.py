@@ -3,7 +3,8 @@
 Shapes: R rows, W tokens in a row, D hidden, V vocabulary, O tokens of the model's own.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from model.pocket.training.experts import compute_every_expert
 from model.pocket.training.hf import hf_config
 from model.pocket.training.initial import initialise
 from model.pocket.training.optimizers import optimizers
+from model.pocket.training.prepared import Picture
 from model.pocket.training.saying import picture_loss, sound_loss
 
 # What soft tokens say by themselves, against what the model answers.
@@ -76,14 +78,15 @@ class Decoder(nn.Module):
         return [tower for tower in (model.vision_tower, model.audio_tower) if tower is not None]
 
     def _encoded(self, batch: Batch) -> tuple[dict[int, Tensor], dict[str, Tensor]]:
-        """Soft tokens, [N, D], by placeholder id, and the losses of each."""
+        """Soft tokens in the rows, [N, D], by placeholder id, and the losses of all."""
         soft, losses, model = {}, {}, self.gemma.model
         if batch.pictures:
             places = [words for picture in batch.pictures for words in picture.places_N]
             with torch.no_grad():
                 seen_NH = towers.see(model.vision_tower, batch.pictures)
-            soft[batches.IMAGE] = model.embed_vision(inputs_embeds=seen_NH)
-            losses["image"] = _SAYING_WEIGHT * picture_loss(self._said(soft[batches.IMAGE]), places)
+            soft_ND = model.embed_vision(inputs_embeds=seen_NH)
+            losses["image"] = _SAYING_WEIGHT * picture_loss(self._said(soft_ND), places)
+            soft[batches.IMAGE] = soft_ND[_laid(batch.pictures)]
         if batch.sounds:
             with torch.no_grad():
                 heard = towers.hear(model.audio_tower, batch.sounds)
@@ -133,3 +136,9 @@ class Decoder(nn.Module):
         towers.compile_vision(self.gemma.model.vision_tower)
         if self.gemma.model.audio_tower is not None:
             towers.compile_audio(self.gemma.model.audio_tower)
+
+
+def _laid(pictures: Sequence[Picture]) -> list[int]:
+    """The numbers, among the soft tokens of all, of those that stand in the rows."""
+    starts = accumulate((len(picture.places_N) for picture in pictures), initial=0)
+    return [start + index for start, picture in zip(starts, pictures, strict=False) for index in picture.laid]

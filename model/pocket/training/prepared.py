@@ -26,12 +26,16 @@ RULES = SoftTokenRules(pooling_kernel_size=POOLING, max_image_tokens=70)
 
 
 class Picture(NamedTuple):
-    """float32 [P, C], int64 (x, y) [P, 2], and what each soft token is to say of the scene, and of what it shows."""
+    """float32 [P, C], int64 (x, y) [P, 2], and what each soft token is to say of the scene, and of what it shows.
+
+    `laid` are the soft tokens, by number, that the decoder gets: all of them but in some lessons.
+    """
 
     patches_PC: Tensor
     positions_P2: Tensor
     places_N: list[Shares]
     surfaces_N: list[Shares]
+    laid: list[int]
 
 
 class Sound(NamedTuple):
@@ -55,19 +59,43 @@ class Prepared(NamedTuple):
     sounds: list[Sound]
 
 
-def prepare(dialogue: Dialogue, rng: random.Random | None = None) -> Prepared:
-    """Preprocesses the media and expands their placeholders. To learn from, `rng` puts thoughts into the answers."""
-    media = [
-        picture(part["image"], part["scene"]) if part["type"] == "image" else sound(part["audio"], part["words"])
-        for part in _media(dialogue)
-    ]
-    soft_tokens = [len(medium.places_N) if isinstance(medium, Picture) else medium.soft_tokens for medium in media]
-    ids = tokens(dialogue, soft_tokens)
-    if rng is not None:
-        ids = with_thoughts(ids, rng)
+def prepare(dialogue: Dialogue) -> Prepared:
+    """Preprocesses the media and expands their placeholders."""
+    media = _preprocessed(dialogue)
+    return _prepared(tokens(dialogue, _soft_tokens(media)), media)
+
+
+def prepare_to_learn(dialogue: Dialogue, rng: random.Random, thinned: float) -> Prepared:
+    """The same with thoughts in the answers, by chance, and so many of the pictures thinned out.
+
+    What is in pictures is learned sooner from few soft tokens, and more of it fits a row.
+    """
+    media = _preprocessed(dialogue)
+    if rng.random() < thinned:
+        media = [_thinned(medium) if isinstance(medium, Picture) else medium for medium in media]
+    return _prepared(with_thoughts(tokens(dialogue, _soft_tokens(media)), rng), media)
+
+
+def _prepared(ids: list[int], media: list[Picture | Sound]) -> Prepared:
     pictures = [medium for medium in media if isinstance(medium, Picture)]
     sounds = [medium for medium in media if isinstance(medium, Sound)]
     return Prepared(ids, _counts(own_tokens(ids)), pictures, sounds)
+
+
+def _preprocessed(dialogue: Dialogue) -> list[Picture | Sound]:
+    return [
+        picture(part["image"], part["scene"]) if part["type"] == "image" else sound(part["audio"], part["words"])
+        for part in _media(dialogue)
+    ]
+
+
+def _soft_tokens(media: list[Picture | Sound]) -> list[int]:
+    return [len(medium.laid) if isinstance(medium, Picture) else medium.soft_tokens for medium in media]
+
+
+def _thinned(picture: Picture) -> Picture:
+    """Only what says something stays."""
+    return picture._replace(laid=[index for index, words in enumerate(picture.places_N) if words])
 
 
 def _counts(own: list[bool]) -> list[float]:
@@ -89,7 +117,7 @@ def picture(image: Image, scene: Scene) -> Picture:
     patches = resized_patches(image.convert("RGB"), RULES)
     grid = patches.columns // POOLING, patches.rows // POOLING
     places_N, surfaces_N = labels.place_words(scene, *grid), labels.surface_words(scene, *grid)
-    return Picture(patches.values_BPC[0], patches.positions_P2, places_N, surfaces_N)
+    return Picture(patches.values_BPC[0], patches.positions_P2, places_N, surfaces_N, list(range(len(places_N))))
 
 
 def sound(samples: np.ndarray, words: Sequence[str]) -> Sound:

@@ -1,6 +1,5 @@
 """A run learns, is the same again for a seed, and goes on where it was stopped; what eyes learned, decoders use."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +16,19 @@ from model.pocket.training.ears import Ears
 from model.pocket.training.eyes import Eyes
 from model.pocket.training.prepared import Sound
 from model.pocket.training.run import Learner, Run
-from model.pocket.training.stream import BatchStream, Portions
+from model.pocket.training.stream import BatchStream, Stage
 from model.pocket.transcript import tokenizer
 
 LESSONS = Lessons(curriculum.text_lessons("31b"), curriculum.picture_lessons(), [])
 STEPS = 4
-PORTIONS = Portions(rows=2, pictures=1, sounds=0)
+STAGES = [Stage(1, pictures=1, sounds=0, thinned=1.0), Stage(STEPS - 1, pictures=1, sounds=0)]
 MOE = POCKET_VARIANTS["26b-a4b"]
 
 
 def _run(file: Path) -> tuple[Run, Decoder]:
     torch.manual_seed(0)
     decoder = Decoder(MOE, is_compiled=False)
-    return Run(decoder, STEPS, BatchStream(3, PORTIONS, LESSONS), file), decoder
+    return Run(decoder, STEPS, BatchStream(3, 2, STAGES, LESSONS), file), decoder
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +46,7 @@ def test_a_decoder_learns_to_write_and_what_its_eyes_say(
     decoder = Decoder(MOE, is_compiled=False)
     changed = {name for name, weight in decoder.state_dict().items() if not torch.equal(weight, weights[name])}
     decoder.load_state_dict(weights)
-    again = decoder.losses(BatchStream(3, PORTIONS, LESSONS)[0])
+    again = decoder.losses(BatchStream(3, 2, STAGES, LESSONS)[0])
     assert all(again[kind] < losses[0][kind] for kind in again)
     assert not any("_tower" in name for name in changed)
     assert any("embed_vision" in name for name in changed)
@@ -110,9 +109,28 @@ def test_what_is_no_tower_of_the_variant_is_not_adopted() -> None:
 
 
 def test_batches_depend_on_seed_and_step_alone() -> None:
-    stream = BatchStream(3, replace(PORTIONS, pictures=0), LESSONS)
+    stream = BatchStream(3, 2, [Stage(7, pictures=0, sounds=0)], LESSONS)
     assert torch.equal(stream[5].tokens_RW, stream[5].tokens_RW)
     assert not torch.equal(stream[5].tokens_RW, stream[6].tokens_RW)
+
+
+def test_stages_follow_each_other() -> None:
+    stream = BatchStream(3, 4, [Stage(2, 0, 0), Stage(2, 2, 0, thinned=1.0), Stage(1, 2, 0)], LESSONS)
+    pictures = [stream[step].pictures for step in range(len(stream))]
+    assert [bool(some) for some in pictures] == [False, False, True, True, True]
+    assert [len(one.laid) for some in pictures[2:4] for one in some] == [9] * sum(map(len, pictures[2:4]))
+    assert all(len(one.laid) == len(one.places_N) > 9 for one in pictures[4])
+
+
+def test_a_thinned_picture_is_laid_down_by_what_its_soft_tokens_say() -> None:
+    torch.manual_seed(0)
+    decoder = Decoder(MOE, is_compiled=False)
+    thin, full = (BatchStream(3, 4, [Stage(1, 2, 0, thinned)], LESSONS)[0] for thinned in (1.0, 0.0))
+    for batch in (thin, full):
+        at_RW = batch.tokens_RW == tokenizer().token_to_id("<|image|>")
+        assert int(at_RW.sum()) == sum(len(one.laid) for one in batch.pictures)
+        assert decoder.losses(batch)["text"].isfinite()
+    assert all(all(one.places_N[index] for index in one.laid) for one in thin.pictures)
 
 
 def test_cards_depend_on_seed_and_step_alone() -> None:
