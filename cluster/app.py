@@ -83,6 +83,7 @@ def _placement(variant: VariantConfig) -> RequestRouterConfig:
         "request_router_kwargs": {
             "drain_grace_s": variant.replicas.drain_grace_s,
             "has_prefix_cache": variant.prefix_cache,
+            "silence_s": variant.replicas.silence_s,
         },
         "request_routing_stats_period_s": _REPORT_PERIOD_S,
     }
