@@ -31,7 +31,7 @@ class PrefixRouter(RequestRouter):
     gives no sign of life."""
 
     def initialize_state(  # type: ignore[override]
-        self, drain_grace_s: float = math.inf, has_prefix_cache: bool = True, silence_s: float = 10.0
+        self, drain_grace_s: float = math.inf, has_prefix_cache: bool = True, silence_s: float = 20.0
     ) -> None:
         """Serve passes the deployment's `request_router_kwargs`."""
         self._drain_grace_s, self._silence_s = drain_grace_s, silence_s
