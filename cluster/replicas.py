@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing, suppress
 from functools import partial
@@ -96,7 +97,8 @@ class Replicas:
 
     async def _chunks(self, payload: bytes, placement: Placement) -> AsyncGenerator[ReplicaChunk, None]:
         stream, is_finished = self._start(payload, placement), False
-        placement.on_lost = partial(_cancel, stream)
+        # Soon, not at once: a stream whose replica was found in this very moment does not know it yet.
+        placement.on_lost = partial(asyncio.get_running_loop().call_soon, _cancel, stream)
         try:
             async for serialised in stream:
                 chunk = ReplicaChunk.FromString(serialised)

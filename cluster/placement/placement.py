@@ -20,7 +20,7 @@ class Placement:
         self.avoided = avoided
         self.reason: ChoiceReason | None = None
         self.is_lost = False
-        self.on_lost: Callable[[], None] = lambda: None
+        self.on_lost: Callable[[], object] = lambda: None
         """Called when the replica is given up; ends the request."""
         self._tenure: Tenure | None = None
 

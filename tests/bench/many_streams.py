@@ -48,9 +48,13 @@ async def _read(channel: grpc.aio.Channel, model: str, number: int, begun: async
     request = generation_pb2.GenerateRequest(model=model, contents=contents, generation_config=config)
     payload = generation_pb2.StreamGenerateRequest(request=request).SerializeToString()
     while True:
-        async for _ in channel.unary_stream(METHOD)(payload):
-            if begun is not None:
-                begun.set()
+        try:
+            async for _ in channel.unary_stream(METHOD)(payload):
+                if begun is not None:
+                    begun.set()
+        except grpc.aio.AioRpcError as error:
+            print(model, number, error.code(), error.details(), error.debug_error_string(), file=sys.stderr, flush=True)
+            raise
 
 
 if __name__ == "__main__":
