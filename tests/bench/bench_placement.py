@@ -23,6 +23,7 @@ VARIANTS = [
     Capabilities(name, name, name, "native", frozenset({"text"}), 131_072, 8192, 10**9, 10**9, cost, 262_144)
     for cost, name in enumerate(VARIANT_NAMES)
 ]
+POLICY = RoutingPolicy()
 LOADS = dict.fromkeys(VARIANT_NAMES, VariantLoad(REPLICAS, 40, 3))
 
 
@@ -46,7 +47,7 @@ def _payload(tokens: list[int]) -> bytes:
 
 def _seconds(payload: bytes, index: PrefixIndex, names: list[str], source: random.Random) -> float:
     started = time.thread_time()
-    choose_variant(RouteRequest(dict.fromkeys(VARIANT_NAMES, TOKENS)), VARIANTS, LOADS, RoutingPolicy())
+    choose_variant(RouteRequest(dict.fromkeys(VARIANT_NAMES, TOKENS)), VARIANTS, LOADS, POLICY)
     hashes = Placement.of(payload, ()).hashes
     choose([Candidate(name, 0, boundary_bytes(index.matched(name, hashes))) for name in names], source)
     return time.thread_time() - started
