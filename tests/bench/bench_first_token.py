@@ -57,5 +57,5 @@ def _replica_address() -> str:
     """Where the only replica's server for other deployments is; Serve tells nobody but its own routers."""
     handle: Any = serve.get_deployment_handle("e2b", APP_NAME).options(_by_reference=False)
     handle.load.remote().result()
-    replica = handle._router._asyncio_router._request_router.curr_replicas.popitem()[1]
+    [replica] = handle._router._asyncio_router._request_router.curr_replicas.values()
     return f"{replica._replica_info.node_ip}:{replica._replica_info.port}"
