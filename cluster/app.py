@@ -64,7 +64,9 @@ def _variant(config: ClusterConfig, name: str) -> Application:
     deployment = serve.deployment(
         name=name,
         max_ongoing_requests=variant.max_batch_size + variant.max_queued_requests,
-        max_queued_requests=variant.max_queued_requests,
+        # The gateway's gate bounds them. Serve would count those that it has not placed yet, of all replicas together,
+        # and refuse some of many that come at once though replicas have room.
+        max_queued_requests=-1,
         request_router_config=_placement(variant),
         **_leave(variant.replicas.drain_grace_s),
         **_resources(config, variant),
@@ -81,6 +83,7 @@ def _placement(variant: VariantConfig) -> RequestRouterConfig:
         "request_router_kwargs": {
             "drain_grace_s": variant.replicas.drain_grace_s,
             "has_prefix_cache": variant.prefix_cache,
+            "silence_s": variant.replicas.silence_s,
         },
         "request_routing_stats_period_s": _REPORT_PERIOD_S,
     }

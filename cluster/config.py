@@ -136,6 +136,9 @@ class ReplicasConfig(_Section):
     drain_grace_s: float = Field(
         30, ge=0, description="Seconds that answers of a replica that leaves have; longer ones go on on another."
     )
+    silence_s: float = Field(
+        20, ge=0.5, description="Seconds without a sign of life after which a replica's answers go on on another."
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> ReplicasConfig:

@@ -13,7 +13,8 @@ ClusterError                 INTERNAL
 │   └── QuotaExceeded        RESOURCE_EXHAUSTED   RetryInfo, QuotaFailure
 ├── Unavailable              UNAVAILABLE          RetryInfo
 │   └── ReplicaLost          UNAVAILABLE          RetryInfo; callers see it as Unavailable
-│       └── ReplicaLeaves    UNAVAILABLE          the same
+│       ├── ReplicaLeaves    UNAVAILABLE          the same
+│       └── ReplicaSilent    UNAVAILABLE          the same
 └── NotSupported             UNIMPLEMENTED
 
 Gateway, replica and client share this tree: a replica's error crosses to the gateway, and the server's to the
@@ -240,6 +241,12 @@ class ReplicaLeaves(ReplicaLost):
     reason = "REPLICA_LEAVES"
 
 
+class ReplicaSilent(ReplicaLost):
+    """The replica gives no sign of life, though nothing has closed its connection."""
+
+    reason = "REPLICA_SILENT"
+
+
 class NotSupported(ClusterError):
     """This release does not do that yet."""
 
@@ -264,6 +271,7 @@ _BY_REASON: dict[str, type[ClusterError]] = {
         Unavailable,
         ReplicaLost,
         ReplicaLeaves,
+        ReplicaSilent,
         NotSupported,
     )
 }

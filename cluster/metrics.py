@@ -145,6 +145,12 @@ RESUMES = Metric(
     "Answers taken up again, by where they were: live at this gateway, kept in Redis, or an orphan",
     (REASON,),
 )
+MIGRATIONS = Metric(
+    "gemma_cluster_migrations",
+    "{request}",
+    "Requests that must go on on another replica, by why: theirs was lost, leaves, or gives no sign of life",
+    (MODEL, REASON),
+)
 RUNNING = Metric(
     "gemma_cluster_running_requests", "{request}", "Requests in a replica's batch", (MODEL, REPLICA), is_gauge=True
 )
@@ -177,6 +183,7 @@ METRICS = (
     REPLICA_CHOICES,
     REJECTED,
     RESUMES,
+    MIGRATIONS,
     RUNNING,
     WAITING,
     KV_TOKENS,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing, suppress
 from functools import partial
@@ -18,7 +19,16 @@ from ray.serve.exceptions import (
 )
 from ray.serve.handle import DeploymentHandle, DeploymentResponseGenerator
 
-from cluster.errors import ClusterError, Overloaded, ReplicaLeaves, ReplicaLost, Unavailable, error_from_status
+from cluster.errors import (
+    ClusterError,
+    Overloaded,
+    ReplicaLeaves,
+    ReplicaLost,
+    ReplicaSilent,
+    Unavailable,
+    error_from_status,
+)
+from cluster.metrics import MIGRATIONS
 from cluster.migration import migrating
 from cluster.placement.placement import Placement
 from cluster.tracing import carried, span
@@ -82,10 +92,13 @@ class Replicas:
             if placement.replica in lost and not has_begun:
                 raise Unavailable(f"no replica of {self._variant} is left") from loss
             lost.update(filter(None, [placement.replica]))
+            MIGRATIONS.record(1, self._variant, loss.reason)
             raise
 
     async def _chunks(self, payload: bytes, placement: Placement) -> AsyncGenerator[ReplicaChunk, None]:
         stream, is_finished = self._start(payload, placement), False
+        # Soon, not at once: a stream whose replica was found in this very moment does not know it yet.
+        placement.on_lost = partial(asyncio.get_running_loop().call_soon, _cancel, stream)
         try:
             async for serialised in stream:
                 chunk = ReplicaChunk.FromString(serialised)
@@ -94,8 +107,11 @@ class Replicas:
                 yield chunk
             is_finished = True
         except (RayServeException, RayError, grpc.aio.AioRpcError) as error:
+            if placement.is_lost:
+                raise ReplicaSilent(f"the replica of {self._variant} that was asked gives no sign of life") from error
             raise self._translate(error) from error
         finally:
+            placement.leave()
             if not is_finished:
                 _cancel(stream)
 

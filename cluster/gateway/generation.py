@@ -5,17 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import replace
 
 from cluster.admission import Admission, Place
 from cluster.answers.log import AnswerLog
 from cluster.answers.record import AnswerKey
-from cluster.codec import Codec, check_results
-from cluster.errors import InvalidRequest, SessionConflict
+from cluster.codec import Codec
+from cluster.errors import InvalidRequest
 from cluster.gateway import messages
 from cluster.gateway.handlers import Context
 from cluster.gateway.kept_answers import KeptAnswers
 from cluster.gateway.request_record import current_record
+from cluster.gateway.turns import Turns, history
 from cluster.replicas import Replicas
 from cluster.request import ParsedRequest
 from cluster.router import Routed, Router
@@ -50,9 +50,8 @@ class GenerationServicer:
         replicas: Mapping[str, Replicas],
         answers: KeptAnswers,
     ) -> None:
-        self._codec = codec
+        self._turns = Turns(codec, sessions)
         self._answers = answers
-        self._sessions = sessions
         self._router = router
         self._admission = admission
         self._replicas = replicas
@@ -90,8 +89,8 @@ class GenerationServicer:
 
     async def CountTokens(self, request: CountTokensRequest, context: Context) -> CountTokensResponse:
         """Counts on the variant asked for, else the session's, else the smallest."""
-        parsed, session = await self._load(request.request)
-        prompts = await self._router.prompts(parsed, _history(session))
+        parsed, session = await self._turns.load(request.request)
+        prompts = await self._router.prompts(parsed, history(session))
         pin = session.variant_pin if session else None
         variant = parsed.model if parsed.model in prompts else pin if pin in prompts else next(iter(prompts))
         prompt = prompts[variant]
@@ -103,7 +102,7 @@ class GenerationServicer:
 
     async def Route(self, request: RouteRequest, context: Context) -> RouteResponse:
         """The choice that Generate would make now."""
-        routed = await self._route(*await self._load(request.request))
+        routed = await self._route(*await self._turns.load(request.request))
         return RouteResponse(
             routing=messages.routing_info(routed.decision),
             prompt_tokens_by_modality=messages.modality_tokens(routed.prompt.tokens_by_modality),
@@ -132,12 +131,10 @@ class GenerationServicer:
     ) -> AsyncGenerator[ReplicaChunk, None]:
         """The path of a request, or of what `log` lacks. The last chunk leaves only after the turn is stored."""
         if log is not None and log.begun is not None and log.begun.settled is not None:
-            yield await self._stored(request, log.begun.variant, log.begun.settled)
+            yield await self._turns.store_settled(request, log.begun.variant, log.begun.settled)
             return
         arrived = time.monotonic()
-        parsed, session = await self._load(request, touch=True)
-        if session is not None:
-            self._sessions.ensure_room(session, parsed.contents)
+        parsed, session = await self._turns.begin(request)
         routed = await self._route(parsed, session)
         current_record().routed(routed.decision, routed.prompt.tokens_by_modality)
         if log is not None:
@@ -175,31 +172,9 @@ class GenerationServicer:
             max_output_tokens=routed.decision.max_output_tokens,
         )
 
-    async def _load(
-        self, request: GenerateRequest, *, touch: bool = False
-    ) -> tuple[ParsedRequest, SessionRecord | None]:
-        """The request checked, and its session.
-
-        Raises SessionConflict when the caller's etag is old, InvalidRequest when a function's result answers no call.
-        """
-        parsed = await self._codec.parse(request)
-        current_record().request_id = parsed.request_id
-        if parsed.session_id is None:
-            return parsed, None
-        with span("load session"):
-            session = await self._sessions.get(parsed.session_id, with_contents=True, touch=touch)
-        if parsed.session_etag not in (None, session.etag):
-            raise SessionConflict(
-                f"the session is at etag {session.etag}, not {parsed.session_etag}",
-                resource_type="Session",
-                resource_name=parsed.session_id,
-            )
-        check_results(parsed.contents, _history(session))
-        return replace(parsed, system_instruction=session.system_instruction), session
-
     async def _route(self, parsed: ParsedRequest, session: SessionRecord | None) -> Routed:
         with span("route"):
-            return await self._router.route(parsed, _history(session), session.variant_pin if session else None)
+            return await self._router.route(parsed, history(session), session.variant_pin if session else None)
 
     async def _finish(
         self, routed: Routed, session: SessionRecord | None, last: ReplicaChunk, log: AnswerLog | None
@@ -214,26 +189,7 @@ class GenerationServicer:
             return
         if log is not None:
             await log.settle(last)
-        await self._store(routed.request, session.etag, routed.decision.variant, last)
-
-    async def _stored(self, request: GenerateRequest, variant: str, settled: ReplicaChunk) -> ReplicaChunk:
-        """The last chunk of an answer whose gateway was lost before, or after, it stored the turn."""
-        parsed = await self._codec.parse(request)
-        await self._store(parsed, request.session_etag, variant, settled)
-        return settled
-
-    async def _store(self, request: ParsedRequest, etag: str, variant: str, last: ReplicaChunk) -> None:
-        """Appends the turn, and says so in the last message. Done twice, it is the same turn."""
-        assert request.session_id is not None
-        with span("store turn"):
-            record = await self._sessions.append_turn(
-                request.session_id,
-                etag=etag,
-                contents=[*request.contents, last.result.content],
-                variant=variant,
-                request_id=request.request_id,
-            )
-        last.responses[-1] += StreamGenerateResponse(session=messages.session_state(record)).SerializeToString()
+        await self._turns.store(routed.request, session.etag, routed.decision.variant, last, session)
 
 
 async def _messages(chunks: AsyncGenerator[ReplicaChunk, None]) -> AsyncGenerator[bytes, None]:
@@ -253,10 +209,6 @@ def _header(routed: Routed, first: ReplicaChunk, arrived: float) -> bytes:
     )
     header.routing.cached_tokens = first.cached_tokens
     return bytes(header.SerializeToString())
-
-
-def _history(session: SessionRecord | None) -> tuple[Content, ...]:
-    return (session.contents or ()) if session else ()
 
 
 def _max_tokens_per_message(request: StreamGenerateRequest) -> int:

@@ -18,11 +18,17 @@ SHOWN = (
     metrics.TIME_PER_OUTPUT_TOKEN,
     metrics.TOKEN_USAGE,
     metrics.QUEUE_TIME,
+    metrics.QUEUED,
+    metrics.ADMISSION_TIME,
     metrics.PROMPT_TOKENS,
     metrics.OUTPUT_TOKENS,
     metrics.CACHED_TOKENS,
     metrics.ROUTED,
+    metrics.REPLICA_CHOICES,
     metrics.REJECTED,
+    metrics.UNCOUNTED,
+    metrics.RESUMES,
+    metrics.MIGRATIONS,
     metrics.RUNNING,
     metrics.WAITING,
     metrics.KV_TOKENS,
@@ -30,8 +36,17 @@ SHOWN = (
 )
 _UNITS = {"s": "s", "{token}": "short", "{request}": "short"}
 _COLUMNS, _WIDTH, _HEIGHT = 2, 12, 8
-# Of counters and gauges: what their series are told apart by.
-_BY = {metrics.REJECTED: metrics.REASON, metrics.ROUTED: f"{MODEL}, {metrics.REASON}"}
+# What the series of a panel are told apart by, where that is not the variant alone.
+_BY = {
+    metrics.QUEUED: f"{MODEL}, {metrics.PRIORITY}",
+    metrics.ADMISSION_TIME: f"{MODEL}, {metrics.PRIORITY}",
+    metrics.ROUTED: f"{MODEL}, {metrics.REASON}",
+    metrics.REPLICA_CHOICES: f"{MODEL}, {metrics.REASON}",
+    metrics.MIGRATIONS: f"{MODEL}, {metrics.REASON}",
+    metrics.REJECTED: metrics.REASON,
+    metrics.RESUMES: metrics.REASON,
+    metrics.UNCOUNTED: "",
+}
 
 
 def dashboard(config: ClusterConfig) -> dict[str, dict[str, Any]]:
@@ -82,7 +97,7 @@ def _panel(number: int, metric: Metric) -> dict[str, Any]:
 
 def _queries(metric: Metric) -> list[tuple[str, str]]:
     by = _BY.get(metric, MODEL)
-    legend = " ".join(f"{{{{{label}}}}}" for label in by.split(", "))
+    legend = " ".join(f"{{{{{label}}}}}" for label in by.split(", ")) if by else "all"
     if metric.buckets:
         return [(quantile(metric, share, by), f"p{share * 100:g} {legend}") for share in (0.5, 0.95, 0.99)]
     series = metric.exported_name if metric.is_gauge else rate(metric)

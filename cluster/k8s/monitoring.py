@@ -50,7 +50,7 @@ def _alerts(config: ClusterConfig) -> dict[str, Any]:
         ),
         _rule(
             "GemmaClusterQueueing",
-            f"sum by ({metrics.MODEL}) ({metrics.WAITING.exported_name}) > "
+            f"sum by ({metrics.MODEL}) ({metrics.QUEUED.exported_name}) > "
             f"sum by ({metrics.MODEL}) ({metrics.RUNNING.exported_name}) > 0",
             "10m",
             "warning",

@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
 
 from cluster.placement.choice import ChoiceReason
 from cluster.placement.prefix import pack, packed_prompt, prefix_hashes
-
-
-@dataclass
-class Tenure:
-    """A replica's time in service, as one gateway sees it."""
-
-    replica: str
-    ends_at_s: float = math.inf
-    """Of time.monotonic(): when its answers are to go on on another."""
+from cluster.placement.tenure import Tenure
 
 
 class Placement:
@@ -28,8 +18,11 @@ class Placement:
         """`avoided` are replicas that were lost on this answer: asked only if there is no other."""
         self.hashes = hashes
         self.avoided = avoided
-        self.tenure: Tenure | None = None
         self.reason: ChoiceReason | None = None
+        self.is_lost = False
+        self.on_lost: Callable[[], object] = lambda: None
+        """Called when the replica is given up; ends the request."""
+        self._tenure: Tenure | None = None
 
     @classmethod
     def of(cls, payload: bytes, media: Sequence[tuple[int, bytes]], avoided: Collection[str] = ()) -> Placement:
@@ -39,12 +32,28 @@ class Placement:
     def __reduce__(self) -> tuple[type[bytes], tuple[bytes]]:
         return bytes, (pack(self.hashes),)
 
+    def at(self, tenure: Tenure | None) -> None:
+        """The request goes to this replica, if it has room, and no longer to one that had none."""
+        self.leave()
+        self._tenure = tenure
+        if tenure is not None:
+            tenure.held[self] = self._lose
+
+    def leave(self) -> None:
+        """The replica has nothing to do with the request any more."""
+        if self._tenure is not None:
+            self._tenure.held.pop(self, None)
+
+    def _lose(self) -> None:
+        self.is_lost = True
+        self.on_lost()
+
     @property
     def replica(self) -> str | None:
-        """The replica that took the request."""
-        return self.tenure.replica if self.tenure else None
+        """The replica that was asked last."""
+        return self._tenure.replica if self._tenure else None
 
     @property
     def is_over(self) -> bool:
         """True once the replica has left, and the grace of its answers has passed."""
-        return self.tenure is not None and time.monotonic() >= self.tenure.ends_at_s
+        return self._tenure is not None and time.monotonic() >= self._tenure.ends_at_s

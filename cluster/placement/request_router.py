@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -16,24 +18,28 @@ from ray.serve.request_router import RequestRouter
 from cluster.metrics import REPLICA_CHOICES
 from cluster.placement.choice import Candidate, choose
 from cluster.placement.index import PrefixIndex
-from cluster.placement.placement import Placement, Tenure
+from cluster.placement.placement import Placement
 from cluster.placement.prefix import boundary_bytes, unpack
+from cluster.placement.pulse import Pulse
+from cluster.placement.tenure import Tenure
 
 HELD_PREFIXES = "held_prefixes"
 
 
 class PrefixRouter(RequestRouter):
-    """Prefers the replica that holds the prompt's beginning, falls back on load, and tells when a replica leaves."""
+    """Prefers the replica that holds the prompt's beginning, falls back on load, and tells when a replica leaves, or
+    gives no sign of life."""
 
     def initialize_state(  # type: ignore[override]
-        self, drain_grace_s: float = math.inf, has_prefix_cache: bool = True
+        self, drain_grace_s: float = math.inf, has_prefix_cache: bool = True, silence_s: float = 20.0
     ) -> None:
         """Serve passes the deployment's `request_router_kwargs`."""
-        self._drain_grace_s = drain_grace_s
+        self._drain_grace_s, self._silence_s = drain_grace_s, silence_s
         self._has_prefix_cache = has_prefix_cache
         self._index = PrefixIndex()
         self._reports: dict[ReplicaID, bytes] = {}
         self._tenures: dict[ReplicaID, Tenure] = {}
+        self._watching: set[asyncio.Task[None]] = set()
         self._random = Random()
 
     def update_replicas(self, replicas: list[RunningReplica]) -> None:
@@ -45,11 +51,30 @@ class PrefixRouter(RequestRouter):
         self._index.keep_only(replica_id.unique_id for replica_id in self._replicas)
         self._reports = {key: value for key, value in self._reports.items() if key in self._replicas}
         for replica_id, replica in self._replicas.items():
-            self._tenures.setdefault(replica_id, Tenure(replica_id.unique_id))
+            if replica_id not in self._tenures:
+                self._tenures[replica_id] = Tenure(replica_id.unique_id)
+                self._watch(self._tenures[replica_id], replica)
             report = replica.routing_stats.get(HELD_PREFIXES)
             if report is not None and report != self._reports.get(replica_id):
                 self._reports[replica_id] = report
                 self._index.report(replica_id.unique_id, unpack(report), now_s)
+
+    def _watch(self, tenure: Tenure, replica: RunningReplica) -> None:
+        # Serve's own question to a replica, for how much it has to do.
+        ask = partial(replica.get_queue_len, deadline_s=self._silence_s)
+        task = self._event_loop.create_task(Pulse(tenure, ask, self._silence_s).run())
+        self._watching.add(task)
+        task.add_done_callback(self._watching.discard)
+
+    async def _choose_replica_for_request(
+        self, pending_request: PendingRequest, *, is_retry: bool = False
+    ) -> RunningReplica:
+        """Called by Serve, which then waits for the replica to take the request; one that is silent never does."""
+        replica = await super()._choose_replica_for_request(pending_request, is_retry=is_retry)
+        placement = _placement(pending_request)
+        if placement is not None:
+            placement.at(self._tenures.get(replica.replica_id))
+        return replica
 
     async def choose_replicas(
         self, candidate_replicas: list[RunningReplica], pending_request: PendingRequest | None = None
@@ -61,7 +86,8 @@ class PrefixRouter(RequestRouter):
         pending_request.routing_context.should_backoff = True
         avoided = placement.avoided if placement else ()
         replicas = {item.replica_id.unique_id: item for item in candidate_replicas}
-        names = [name for name in replicas if name not in avoided] or list(replicas)
+        alive = [name for name, item in replicas.items() if not self._is_silent(item.replica_id)] or list(replicas)
+        names = [name for name in alive if name not in avoided] or alive
         hashes = placement.hashes if placement and self._has_prefix_cache else ()
         choice = choose([self._candidate(replicas[name], hashes) for name in names], self._random)
         if placement:
@@ -74,11 +100,14 @@ class PrefixRouter(RequestRouter):
         placement = _placement(pending_request)
         if placement is None:
             return
-        placement.tenure = self._tenures.get(replica_id)
         if self._has_prefix_cache:
             self._index.learn(replica_id.unique_id, placement.hashes, time.monotonic())
         if placement.reason is not None:
             REPLICA_CHOICES.record(1, self._deployment_id.name, placement.reason.value)
+
+    def _is_silent(self, replica_id: ReplicaID) -> bool:
+        tenure = self._tenures.get(replica_id)
+        return tenure is not None and tenure.is_silent
 
     def _candidate(self, replica: RunningReplica, hashes: Any) -> Candidate:
         name = replica.replica_id.unique_id

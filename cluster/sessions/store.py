@@ -85,9 +85,17 @@ class SessionStore:
         return await self._redis.run(lambda client: self._get(client, session_id, with_contents, touch))
 
     async def append_turn(
-        self, session_id: str, *, etag: str, contents: Sequence[Content], variant: str, request_id: str
+        self,
+        session_id: str,
+        *,
+        etag: str,
+        contents: Sequence[Content],
+        variant: str,
+        request_id: str,
+        before: SessionRecord | None = None,
     ) -> SessionRecord:
-        """Stores a turn made from the state at `etag`, and pins the session to `variant`.
+        """Stores a turn made from the state at `etag`, and pins the session to `variant`. One round trip if `before`,
+        the session as it was read, is given.
 
         Storing the same `request_id` again changes nothing and returns what the first time did, so a call that
         failed with Unavailable can be made again. Raises SessionConflict when another turn came first, NotFound
@@ -96,7 +104,7 @@ class SessionStore:
         _checked(session_id)
         packed = await asyncio.to_thread(pack, contents) if has_media(contents) else pack(contents)
         arguments = [scripts.SCHEMA, etag, request_id, variant, self._max_bytes, *_flat(packed)]
-        return await self._redis.run(lambda client: self._append(client, session_id, etag, arguments))
+        return await self._redis.run(lambda client: self._append(client, session_id, etag, arguments, before))
 
     def ensure_room(self, record: SessionRecord, contents: Sequence[Content]) -> None:
         """Raises InvalidRequest when `contents` and an answer might not fit. To be asked before generating.
@@ -150,10 +158,16 @@ class SessionStore:
         except MediaLost as error:
             raise lost(session_id) from error
 
-    async def _append(self, client: Redis, session_id: str, etag: str, arguments: Sequence[Any]) -> SessionRecord:
+    async def _append(
+        self, client: Redis, session_id: str, etag: str, arguments: Sequence[Any], before: SessionRecord | None
+    ) -> SessionRecord:
+        # Redis may have gone away between the session's creation and its entry in the index, which the first turn makes
+        # up for. An entry too many does no harm: those whose session is gone are removed as they are met.
+        if before is not None and not before.turns:
+            reply = await _eval_and_list(client, session_id, arguments, member_of(before))
+            return record_of(session_id, reply, etag)
         record = record_of(session_id, await _eval(client, scripts.APPEND_TURN, session_id, arguments), etag)
-        if record.turns == 1:
-            # Redis may have gone away between the session's creation and its entry in the index.
+        if record.turns == 1 and before is None:
             await index.add(client, member_of(record))
         return record
 
@@ -196,3 +210,17 @@ async def _eval(client: Redis, script: str, session_id: str, arguments: Sequence
     keys = scripts.session_keys(session_id)
     reply: list[Any] = await client.eval(script, len(keys), *keys, *arguments)
     return reply
+
+
+async def _eval_and_list(client: Redis, session_id: str, arguments: Sequence[Any], member: Member) -> list[Any]:
+    """Appends the turn and adds the member in one round trip, though in a cluster they may be on two nodes."""
+    keys = scripts.session_keys(session_id)
+    async with client.pipeline(transaction=False) as pipe:
+        pipe.eval(scripts.APPEND_TURN, len(keys), *keys, *arguments)
+        pipe.zadd(index.KEY, {member.encode(): 0})
+        # Raised by the pipeline, an error would begin with the command, and hold the turn.
+        replies: list[Any] = await pipe.execute(raise_on_error=False)
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply
+    return list(replies[0])

@@ -13,14 +13,20 @@ from tests.chaos.world import ECHO, NATIVE, World
 
 # Serve needs seconds to bring back what was killed; what is hurt faster is hurt while something is away.
 _PAUSE_S = (4.0, 12.0)
+# A pause is shorter than replicas.silence_s, what vanishes is away for longer.
 _Fault = Callable[[World, Random], None]
 FAULTS: dict[str, _Fault] = {
     "kill a replica of echo": lambda world, random: world.kill_replica(ECHO, random),
     "kill a replica of native": lambda world, random: world.kill_replica(NATIVE, random),
-    "pause a replica of echo": lambda world, random: world.pause_replica(ECHO, random, 3),
-    "pause a replica of native": lambda world, random: world.pause_replica(NATIVE, random, 3),
+    "pause a replica of echo": lambda world, random: world.pause_replica(ECHO, random, 1),
+    "pause a replica of native": lambda world, random: world.pause_replica(NATIVE, random, 1),
+    "let a replica of echo vanish": lambda world, random: world.pause_replica(ECHO, random, 6),
+    "let a replica of native vanish": lambda world, random: world.pause_replica(NATIVE, random, 6),
+    "kill a node": lambda world, random: world.kill_node(random),
+    "let a node vanish": lambda world, random: world.pause_node(random, 6),
     "kill a gateway": lambda world, random: world.kill_gateway(random),
     "pause Valkey": lambda world, _: world.pause_valkey(1.5),
+    "cut Valkey off": lambda world, _: world.cut_valkey_off(4),
     "restart Valkey": lambda world, _: world.restart_valkey(),
 }
 

@@ -1,4 +1,4 @@
-"""A minute and a half of faults under load: nothing is lost, doubled or stuck."""
+"""Two minutes of faults under load: nothing is lost, doubled or stuck."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.chaos.run import run
 SECONDS = 90.0
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_nothing_is_lost_doubled_or_stuck(tmp_path: Path) -> None:
     report = run(seed=1, seconds=SECONDS, folder=tmp_path)
     print(report)

@@ -1,4 +1,5 @@
-"""The cluster that is hurt: two gateways on one port, two replicas of each of two variants, a Valkey that keeps all."""
+"""The cluster that is hurt: two nodes with a gateway each on one port, two replicas of each of two variants, a Valkey
+that keeps all, and a relay on the way to it."""
 
 from __future__ import annotations
 
@@ -17,9 +18,10 @@ from cluster.errors import ClusterError
 from cluster.sessions.embedded import EmbeddedValkey
 from protos.gemmacluster.v1.admin_pb2 import GetLoadsRequest
 from protos.gemmacluster.v1.admin_pb2_grpc import AdminServiceStub
-from tests.e2e.some_nodes import some_nodes
+from tests.e2e.some_nodes import SomeNodes, some_nodes
 from tests.e2e.up_process import UpProcess, gateway_processes
 from tests.ports import free_port
+from tests.relay import Relay
 
 ECHO, NATIVE = "echo", "native"
 REPLICAS = 4
@@ -29,16 +31,21 @@ gateway: {{port: {port}, host: 127.0.0.1, replicas: 2}}
 sessions: {{redis_url: "{redis}"}}
 answers: {{lease_s: 2}}
 variants:
-  echo: {{checkpoint: "tiny:e2b", engine: echo, echo_delay_ms: 10, cost: 9, replicas: {{min: 2, max: 2}}}}
-  native: {{checkpoint: "tiny:e2b", num_threads: 1, max_context_tokens: 2048, replicas: {{min: 2, max: 2}}}}
+  echo: {{checkpoint: "tiny:e2b", engine: echo, echo_delay_ms: 10, cost: 9, replicas: {{min: 2, max: 2, silence_s: 2}}}}
+  native:
+    checkpoint: "tiny:e2b"
+    num_threads: 1
+    max_context_tokens: 2048
+    replicas: {{min: 2, max: 2, silence_s: 2}}
 """
 
 
 class World:
     """Made by `world`."""
 
-    def __init__(self, address: str, valkey: EmbeddedValkey) -> None:
+    def __init__(self, address: str, valkey: EmbeddedValkey, relay: Relay, nodes: SomeNodes) -> None:
         self.address, self.valkey = address, valkey
+        self._relay, self._nodes = relay, nodes
         self._port = int(address.rpartition(":")[2])
 
     def kill_replica(self, variant: str, random: Random) -> None:
@@ -46,8 +53,8 @@ class World:
         self._replica(variant, random).kill()
 
     def pause_replica(self, variant: str, random: Random, seconds: float) -> None:
-        """As if the network to it were cut: nothing is lost, and nothing comes."""
-        _pause(self._replica(variant, random), seconds)
+        """As if the network to it were cut: nothing is lost, no connection is closed, and nothing comes."""
+        _pause([self._replica(variant, random)], seconds)
 
     def kill_gateway(self, random: Random) -> None:
         """SIGKILL."""
@@ -55,7 +62,22 @@ class World:
 
     def pause_valkey(self, seconds: float) -> None:
         """Redis is slow."""
-        _pause(psutil.Process(self.valkey.pid), seconds)
+        _pause([psutil.Process(self.valkey.pid)], seconds)
+
+    def cut_valkey_off(self, seconds: float) -> None:
+        """Nothing passes between it and the gateways; what was on its way arrives late."""
+        self._relay.cut(seconds)
+
+    def kill_node(self, random: Random) -> None:
+        """SIGKILL for all that runs on a node, gateway and replicas included; another one takes its place."""
+        for process in random.choice(self._nodes.others()):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        self._nodes.add()
+
+    def pause_node(self, random: Random, seconds: float) -> None:
+        """As if the network to it were cut; not for so long that Ray gives it up."""
+        _pause(random.choice(self._nodes.others()), seconds)
 
     def restart_valkey(self) -> None:
         """Redis is away for a moment, and comes back with what was acknowledged."""
@@ -84,12 +106,13 @@ def world(folder: Path) -> Iterator[World]:
     """Whole and warm."""
     options = {"appendonly": "yes", "appendfsync": "always", "dir": str(folder)}
     path = folder / "config.yaml"
-    with EmbeddedValkey(port=free_port(), options=options) as valkey, some_nodes(2) as ray_address:
-        path.write_text(CONFIG.format(port=free_port(), redis=valkey.url))
-        process = UpProcess(["--address", ray_address, "--config", str(path)], {})
+    valkey = EmbeddedValkey(port=free_port(), options=options)
+    with valkey, Relay(valkey.port) as relay, some_nodes(2) as nodes:
+        redis = valkey.url.replace(f":{valkey.port}", f":{relay.port}")
+        path.write_text(CONFIG.format(port=free_port(), redis=redis))
+        process = UpProcess(["--address", nodes.address, "--config", str(path)], {})
         try:
-            made = World(process.wait_until_ready(), valkey)
-            yield made
+            yield World(process.wait_until_ready(), valkey, relay, nodes)
         finally:
             process.stop()
 
@@ -113,13 +136,18 @@ def history(address: str, session: str) -> list[tuple[str, str]]:
     return list(zip(texts[::2], texts[1::2], strict=True))
 
 
-def _pause(process: psutil.Process, seconds: float) -> None:
-    process.send_signal(signal.SIGSTOP)
+def _pause(processes: list[psutil.Process], seconds: float) -> None:
     try:
+        _signal(processes, signal.SIGSTOP)
         time.sleep(seconds)
     finally:
+        _signal(processes, signal.SIGCONT)
+
+
+def _signal(processes: list[psutil.Process], number: signal.Signals) -> None:
+    for process in processes:
         with suppress(psutil.NoSuchProcess):
-            process.send_signal(signal.SIGCONT)
+            process.send_signal(number)
 
 
 def _children_of_ray(port: int) -> list[psutil.Process]:

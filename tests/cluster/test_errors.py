@@ -25,6 +25,7 @@ from cluster.errors import (
     QuotaExceeded,
     ReplicaLeaves,
     ReplicaLost,
+    ReplicaSilent,
     SessionConflict,
     Unavailable,
     error_from_status,
@@ -46,6 +47,7 @@ ERRORS = [
     Unavailable("away", retry_after_s=0.001),
     ReplicaLost("killed"),
     ReplicaLeaves("drained"),
+    ReplicaSilent("stopped"),
     NotSupported("later"),
 ]
 

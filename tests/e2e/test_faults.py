@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
@@ -10,18 +10,20 @@ from typing import Any
 
 import grpc
 import pytest
+from psutil import Process
 
 from cluster.client import Client, Piece
 from protos.gemmacluster.v1.admin_pb2 import GetLoadsRequest
 from protos.gemmacluster.v1.admin_pb2_grpc import AdminServiceStub
-from tests.e2e.up_process import UpProcess, eventually, kill_replica
+from protos.gemmacluster.v1.generation_pb2 import GenerateResponse
+from tests.e2e.up_process import UpProcess, a_replica, eventually, kill_replica
 from tests.ports import free_port
 
 CONFIG = """
 family: tiny
 gateway: {{port: {port}}}
 variants:
-  e2b: {{engine: echo, echo_delay_ms: 20, replicas: {{min: 2, max: 2}}}}
+  e2b: {{engine: echo, echo_delay_ms: 20, replicas: {{min: 2, max: 2, silence_s: 3}}}}
   native: {{checkpoint: "tiny:e2b", cost: 9, max_context_tokens: 2048, replicas: {{min: 2, max: 2}}}}
 """
 LONG = "count " * 400
@@ -58,23 +60,25 @@ def _is_free(address: str) -> bool:
     return len(loads) == 4 and not any(load.running_requests for load in loads)
 
 
-def _kill_under(address: str, variant: str, asked: list[dict[str, Any]]) -> list[list[Piece]]:
-    """The streams of all requests, one of the variant's replicas killed once all of them have begun."""
-    have_begun, is_killed = Barrier(len(asked) + 1), Barrier(len(asked) + 1)
+def _hurt_under(
+    address: str, variant: str, asked: list[dict[str, Any]], hurt: Callable[[Process], None]
+) -> list[list[Piece]]:
+    """The streams of all requests, one of the variant's replicas hurt once all of them have begun."""
+    have_begun, is_hurt = Barrier(len(asked) + 1), Barrier(len(asked) + 1)
 
     def read(number: int, options: dict[str, Any]) -> list[Piece]:
         with Client(address, timeout_s=120) as client:
             stream = client.stream(_text(variant, number), model=variant, **options)
             first = next(stream)
             have_begun.wait(60)
-            is_killed.wait(60)
+            is_hurt.wait(60)
             return [first, *stream]
 
     with ThreadPoolExecutor(len(asked)) as pool:
         reading = [pool.submit(read, number, options) for number, options in enumerate(asked)]
         have_begun.wait(60)
-        kill_replica(variant, address)
-        is_killed.wait(60)
+        hurt(a_replica(variant, address))
+        is_hurt.wait(60)
         return [item.result() for item in reading]
 
 
@@ -91,12 +95,38 @@ ASKED: dict[str, list[dict[str, Any]]] = {
 
 @pytest.mark.parametrize("variant", ASKED)
 def test_streams_of_a_killed_replica_go_on_as_if_nothing_had_been(address: str, variant: str) -> None:
-    asked = ASKED[variant]
+    expected = _undisturbed(address, variant)
+    streams = _hurt_under(address, variant, ASKED[variant], Process.kill)
+    _check(streams, expected)
+    eventually(lambda: _is_free(address))
+
+
+def test_streams_of_a_replica_that_vanishes_go_on_too(address: str) -> None:
+    """Stopped, it closes no connection, as if its node had lost power; it lives again, and is used again."""
+    expected, stopped = _undisturbed(address, "e2b"), []
+
+    def stop(process: Process) -> None:
+        process.suspend()
+        stopped.append(process)
+
+    try:
+        _check(_hurt_under(address, "e2b", ASKED["e2b"], stop), expected)
+    finally:
+        stopped[0].resume()
+    eventually(lambda: _is_free(address))
+
+
+def _undisturbed(address: str, variant: str) -> list[GenerateResponse]:
+    """The answers to ASKED."""
     with Client(address, timeout_s=120) as client:
-        expected = [
-            client.generate(_text(variant, number), model=variant, **options) for number, options in enumerate(asked)
+        return [
+            client.generate(_text(variant, number), model=variant, **options)
+            for number, options in enumerate(ASKED[variant])
         ]
-    streams = _kill_under(address, variant, asked)
+
+
+def _check(streams: list[list[Piece]], expected: list[GenerateResponse]) -> None:
+    """They are the same, and some have moved."""
     for stream, whole in zip(streams, expected, strict=True):
         assert "".join(piece.text for piece in stream) == "".join(part.text for part in whole.content.parts)
         assert [piece.response.chunk_index for piece in stream] == list(range(len(stream)))
@@ -105,8 +135,7 @@ def test_streams_of_a_killed_replica_go_on_as_if_nothing_had_been(address: str, 
         logged = [report.chosen.token_id for piece in stream for report in piece.response.logprobs]
         assert logged == [report.chosen.token_id for report in whole.logprobs]
     migrations = [stream[-1].response.usage.migrations for stream in streams]
-    assert set(migrations) == {0, 1}, "both replicas had streams, and one of them was killed"
-    eventually(lambda: _is_free(address))
+    assert set(migrations) == {0, 1}, "both replicas had streams, and one of them was hurt"
 
 
 def test_turns_of_a_session_go_where_their_prefix_is(address: str) -> None:

@@ -45,8 +45,8 @@ print(json.dumps({{name: [replica.node_id for replica in deployment.replicas]
 @pytest.fixture(scope="module")
 def ray_address() -> Iterator[str]:
     """A three-node cluster's address."""
-    with some_nodes(3) as address:
-        yield address
+    with some_nodes(3) as nodes:
+        yield nodes.address
 
 
 @pytest.fixture

@@ -32,9 +32,9 @@ variants:
 def address(tmp_path: Path) -> Iterator[str]:
     """Two gateways on one port of different Ray nodes: whichever the kernel picks takes a connection."""
     path = tmp_path / "config.yaml"
-    with some_nodes(3) as ray_address, EmbeddedValkey() as valkey:
+    with some_nodes(3) as nodes, EmbeddedValkey() as valkey:
         path.write_text(CONFIG.format(port=free_port(), redis=valkey.url))
-        process = UpProcess(["--address", ray_address, "--config", str(path)], {})
+        process = UpProcess(["--address", nodes.address, "--config", str(path)], {})
         try:
             yield process.wait_until_ready()
         finally:

@@ -75,8 +75,8 @@ class Deployment:
 @pytest.fixture(scope="module")
 def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """Both gateways and both replicas run."""
-    with some_nodes(2) as address, EmbeddedValkey() as valkey:
-        made = Deployment(address, tmp_path_factory.mktemp("upgrade"), valkey.url)
+    with some_nodes(2) as nodes, EmbeddedValkey() as valkey:
+        made = Deployment(nodes.address, tmp_path_factory.mktemp("upgrade"), valkey.url)
         made.deploy(notice=1, delay=20)
         eventually(lambda: len(made.gateways()) == 2)
         yield made

@@ -103,10 +103,15 @@ def gateway_processes(port: int) -> set[psutil.Process]:
 
 def kill_replica(deployment: str, address: str) -> None:
     """SIGKILLs the deployment's replica, of the Ray that the gateway at `address` belongs to."""
+    a_replica(deployment, address).kill()
+
+
+def a_replica(deployment: str, address: str) -> psutil.Process:
+    """One of the deployment, of the Ray that the gateway at `address` belongs to."""
     name = f"ServeReplica:gemma-cluster:{deployment}"
     raylet = gateway_process(address).parent()
     assert raylet is not None
-    next(child for child in raylet.children(recursive=True) if name in " ".join(child.cmdline())).kill()
+    return next(child for child in raylet.children(recursive=True) if name in " ".join(child.cmdline()))
 
 
 def eventually(check: Callable[[], bool], timeout_s: float = 60.0) -> None:

@@ -31,8 +31,12 @@ SMALL, LARGE = "e2b", "31b"
 class LocalGateway:
     """A gateway on a free port, over one in-process replica for each variant."""
 
-    def __init__(self, config: ClusterConfig, valkey: EmbeddedValkey, loop: LoopThread) -> None:
+    def __init__(
+        self, config: ClusterConfig, valkey: EmbeddedValkey, loop: LoopThread, redis_url: str | None = None
+    ) -> None:
+        """`redis_url` leads to the same Valkey another way."""
         self.config = config
+        self.redis_url = redis_url or valkey.url
         self.valkey = valkey
         self.loop = loop
         self.address = f"{config.gateway.host}:{config.gateway.port}"
@@ -50,12 +54,12 @@ class LocalGateway:
             name: await LocalReplicas.make(name, variant, config.checkpoint_of(name))
             for name, variant in config.variants.items()
         }
-        self.admission = Admission(config, self.valkey.url)
+        self.admission = Admission(config, self.redis_url)
         self.counts = KnownCounts("local", config.variants, self.admission.gates)
         for name in config.variants:
             self.counts.set_running(name, 1)
-        self.sessions = SessionStore(self.valkey.url, config.sessions)
-        self.answers = _answers(config, self.valkey.url)
+        self.sessions = SessionStore(self.redis_url, config.sessions)
+        self.answers = _answers(config, self.redis_url)
         self.answers.start()
         self.server = GrpcServer(config.gateway, self.edge)
         self.drain = Drain(self.server, config.gateway)

@@ -7,14 +7,15 @@ import pickle
 import pytest
 from ray import cloudpickle
 
-from cluster.placement.placement import Placement, Tenure
+from cluster.placement.placement import Placement
 from cluster.placement.prefix import unpack
+from cluster.placement.tenure import Tenure
 from protos.gemmacluster.internal.v1.replica_pb2 import ReplicaRequest
 
 
 def test_the_replica_gets_the_hashes_alone() -> None:
     placement = Placement((1, 2**64 - 1), {"lost"})
-    placement.tenure = Tenure("a")
+    placement.at(Tenure("a"))
     for crossed in (pickle.loads(pickle.dumps(placement)), pickle.loads(cloudpickle.dumps([placement]))[0]):
         assert isinstance(crossed, bytes)
         assert list(unpack(crossed)) == [1, 2**64 - 1]
@@ -31,5 +32,5 @@ def test_what_goes_on_elsewhere_has_the_hashes_of_the_prompt() -> None:
 def test_a_placement_is_over_with_the_grace_of_its_replica(ends_at_s: float, is_over: bool) -> None:
     placement = Placement(())
     assert (placement.replica, placement.is_over) == (None, False)
-    placement.tenure = Tenure("a", ends_at_s)
+    placement.at(Tenure("a", ends_at_s))
     assert (placement.replica, placement.is_over) == ("a", is_over)

@@ -21,7 +21,7 @@ from cluster.placement.prefix import pack
 from cluster.placement.request_router import HELD_PREFIXES, PrefixRouter
 
 DEPLOYMENT = DeploymentID("e2b", "app")
-GRACE_S = 0.05
+GRACE_S, SILENCE_S = 0.05, 0.2
 
 
 @dataclass
@@ -33,7 +33,11 @@ class Replica:
     max_ongoing_requests: int = 4
     routing_stats: dict[str, Any] = field(default_factory=dict)
 
+    is_stopped: bool = False
+
     async def get_queue_len(self, *, deadline_s: float) -> int:
+        while self.is_stopped:
+            await asyncio.sleep(0.01)
         return self.queue_len
 
 
@@ -49,7 +53,7 @@ class Routing:
             initial_backoff_s=0.001,
             max_backoff_s=0.01,
         )
-        self._router.initialize_state(drain_grace_s=GRACE_S)
+        self._router.initialize_state(drain_grace_s=GRACE_S, silence_s=SILENCE_S)
         self._numbers = iter(range(1_000_000))
         self.update()
 
@@ -128,6 +132,28 @@ async def test_answers_of_a_replica_that_leaves_are_over_after_the_grace(routing
     assert not placements["a"].is_over
     await asyncio.sleep(2 * GRACE_S)
     assert [placements[name].is_over for name in "abc"] == [True, False, False]
+
+
+async def test_a_silent_replica_loses_its_requests_and_gets_no_more(routing: Routing) -> None:
+    placement = Placement((1, 2))
+    holder = await routing.send(placement)
+    routing.replicas[holder].is_stopped = True
+    await asyncio.sleep(2 * SILENCE_S)
+    assert placement.is_lost
+    assert holder not in [await routing.send(Placement((1, 2))) for _ in range(4)]
+    routing.replicas[holder].is_stopped = False
+    await asyncio.sleep(SILENCE_S)
+    assert holder in [await routing.send(Placement((number,))) for number in range(10, 16)]
+
+
+async def test_a_silent_replica_is_asked_if_all_are(routing: Routing) -> None:
+    for replica in routing.replicas.values():
+        replica.is_stopped = True
+    await asyncio.sleep(2 * SILENCE_S)
+    placement = Placement(())
+    assert await routing.send(placement) in routing.replicas
+    await asyncio.sleep(SILENCE_S)
+    assert placement.is_lost
 
 
 def test_the_router_that_serve_unpickles_knows_placements_and_replicas_get_bytes() -> None:

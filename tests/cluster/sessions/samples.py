@@ -58,7 +58,13 @@ def rich_turn() -> list[Content]:
 
 async def append(store: SessionStore, record: SessionRecord, *contents: Content, **options: Any) -> SessionRecord:
     """Stores a turn on top of `record`."""
-    arguments = {"variant": "e2b", "request_id": f"after-{record.etag}", "etag": record.etag, **options}
+    arguments = {
+        "variant": "e2b",
+        "request_id": f"after-{record.etag}",
+        "etag": record.etag,
+        "before": record,
+        **options,
+    }
     return await store.append_turn(record.session_id, contents=contents or [text("hello")], **arguments)
 
 
