@@ -427,6 +427,12 @@ class ClusterConfig(_Section):
             if name in _RESERVED_NAMES or not _VARIANT_NAME.fullmatch(name):
                 rule = "use letters, digits, '-', '_' and '.', and neither " + " nor ".join(sorted(_RESERVED_NAMES))
                 raise ValueError(f"variants.{name}: cannot be a variant's name; {rule}")
+    cold_wait_s: float = Field(
+        0,
+        ge=0,
+        description="A variant without replicas yields to the next candidate that has some, unless its own is expected "
+        "within so many seconds, or its start was never measured. Default: always yields.",
+    )
             self.checkpoint_of(name)
         for row in self.routing.size_classes:
             # The family's own names may stand there though they are not served, as in the default table.
