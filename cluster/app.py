@@ -13,11 +13,11 @@ from ray import serve
 from ray.serve import Application
 from ray.serve.config import RequestRouterConfig
 
-from autoscaling.serve_policy import POLICY
 from cluster.config import ClusterConfig, ConfigError, TracesConfig, VariantConfig, load_config, parse_config
 from cluster.engines.vllm.parallelism import placement_bundles
 from cluster.gateway.deployment import Gateway
 from cluster.placement.request_router import PrefixRouter
+from cluster.scaling import POLICY
 from cluster.tracing import ENDPOINT, SAMPLER, SAMPLER_ARGUMENT
 from cluster.variants.dense import DenseVariant
 from cluster.variants.expert_parallel import ExpertParallelVariant, placement

@@ -27,11 +27,20 @@ SHOWN = (
     metrics.WAITING,
     metrics.KV_TOKENS,
     metrics.KV_CAPACITY,
+    metrics.REPLICAS_NEEDED,
+    metrics.REPLICAS_TARGET,
+    metrics.SCALINGS,
 )
-_UNITS = {"s": "s", "{token}": "short", "{request}": "short"}
+_UNITS = {"s": "s", "{token}": "short", "{request}": "short", "{replica}": "short"}
 _COLUMNS, _WIDTH, _HEIGHT = 2, 12, 8
 # Of counters and gauges: what their series are told apart by.
-_BY = {metrics.REJECTED: metrics.REASON, metrics.ROUTED: f"{MODEL}, {metrics.REASON}"}
+_BY = {
+    metrics.REJECTED: metrics.REASON,
+    metrics.ROUTED: f"{MODEL}, {metrics.REASON}",
+    metrics.REPLICAS_NEEDED: metrics.DEPLOYMENT,
+    metrics.REPLICAS_TARGET: metrics.DEPLOYMENT,
+    metrics.SCALINGS: f"{metrics.DEPLOYMENT}, {metrics.DIRECTION}, {metrics.REASON}",
+}
 
 
 def dashboard(config: ClusterConfig) -> dict[str, dict[str, Any]]:
