@@ -10,8 +10,9 @@ from cluster import metrics
 from cluster.admission.call import Call
 from cluster.admission.caller_limits import CallerLimits
 from cluster.admission.callers import Callers
-from cluster.admission.gate import Entrant, Gate, Slot
+from cluster.admission.gate import Entrant, Gate
 from cluster.admission.lease import Lease
+from cluster.admission.slot import Slot
 from cluster.admission.ticket import Ticket
 from cluster.config import ClusterConfig
 from cluster.errors import Overloaded

@@ -12,6 +12,7 @@ from typing import get_args
 from cluster import metrics
 from cluster.admission.drain_rate import DrainRate, clamped_retry_s
 from cluster.admission.fair_queue import FairQueue
+from cluster.admission.slot import Slot
 from cluster.admission.standing import Standing
 from cluster.admission.ticket import Ticket
 from cluster.config import VariantConfig
@@ -154,7 +155,7 @@ class Gate:
     def retry_after_s(self) -> float:
         """When a caller that is refused now should come back; each is told a later time."""
         starts_in_s = 0.0 if self._replicas else self._ready_in_s or 0.0
-        return max(self._rate.retry_after_s(self._clock(), self._slots), clamped_retry_s(starts_in_s))
+        return clamped_retry_s(starts_in_s + self._rate.retry_after_s(self._clock(), self._slots))
 
     @property
     def _slots(self) -> int:
@@ -219,31 +220,6 @@ class Gate:
 
     def _show(self, priority: Priority) -> None:
         metrics.QUEUED.record(self._queue.depth(priority), self._variant, priority)
-
-
-class Slot:
-    """The right to run one request. A scout is one that calls a replica up."""
-
-    def __init__(self, gate: Gate, ticket: Ticket | None, turn_at: float, *, is_scout: bool = False) -> None:
-        self._gate = gate
-        self._ticket = ticket
-        self._turn_at = turn_at
-        self._is_scout = is_scout
-        self._is_held = True
-
-    def began(self, now: float) -> None:
-        """The request's first tokens are there."""
-        if self._is_scout:
-            self._is_scout, self._turn_at = False, now
-            self._gate.came_up()
-        else:
-            self._gate.began(now - self._turn_at)
-
-    def leave(self, cost: float, now: float) -> None:
-        """Gives it back; once is enough. `cost` is what the request cost in the end, in tokens."""
-        if self._is_held:
-            self._is_held = False
-            self._gate.leave(self._ticket, cost, None if self._is_scout else now - self._turn_at)
 
 
 def slots_per_replica(config: VariantConfig) -> int:

@@ -20,8 +20,8 @@ async def with_progress(
 ) -> AsyncGenerator[bytes, None]:
     """The answer, and before it what `status` gives every second; b"" is not sent. Closing this closes the answer."""
     async with aclosing(answer):
-        async with aclosing(_until_first(answer, status)) as messages:
-            async for message in messages:
+        async with aclosing(_until_first(answer, status)) as beginning:
+            async for message in beginning:
                 yield message
         async for message in answer:
             yield message

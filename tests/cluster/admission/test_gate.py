@@ -10,7 +10,8 @@ from typing import TypeVar
 
 import pytest
 
-from cluster.admission.gate import Entrant, Gate, Slot, slots_per_replica
+from cluster.admission.gate import Entrant, Gate, slots_per_replica
+from cluster.admission.slot import Slot
 from cluster.admission.standing import Standing
 from cluster.admission.ticket import Ticket
 from cluster.config import ReplicasConfig, VariantConfig
@@ -129,7 +130,7 @@ async def test_a_queue_is_bounded_while_there_is_no_replica() -> None:
     waiting = [_ask(gate) for _ in range(3)]
     await _settled()
     error = await _error(gate.enter(Entrant("a")))
-    assert error.retry_after_s == 40.0
+    assert error.retry_after_s == 41.0  # once there is one, and a second as nothing is known
     for task in waiting:
         task.cancel()
 
