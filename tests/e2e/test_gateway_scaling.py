@@ -26,7 +26,7 @@ variants: {{e2b: {{engine: echo, echo_delay_ms: 20}}}}
 CALLERS = 6
 WORDS = "count " * 60
 # Gateways report every ten seconds, and one more takes seconds to start.
-PATIENCE_S = 90.0
+PATIENCE_S = 240.0
 
 
 @pytest.fixture

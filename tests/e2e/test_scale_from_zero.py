@@ -29,7 +29,7 @@ variants:
 """
 WORDS = "one two three"
 # Replicas report every ten seconds, and one more takes seconds to start and to stop.
-PATIENCE_S = 90.0
+PATIENCE_S = 240.0
 
 
 @pytest.fixture
