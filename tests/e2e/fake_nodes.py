@@ -25,6 +25,14 @@ from tests.ports import free_port
 
 _START_S = 120.0
 _PROVIDER = "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider"
+_COMMANDS = (
+    "initialization",
+    "setup",
+    "head_setup",
+    "worker_setup",
+    "head_start_ray",
+    "worker_start_ray",
+)
 _ENV = {
     "RAY_FAKE_CLUSTER": "1",
     "AUTOSCALER_UPDATE_INTERVAL_S": "1",
@@ -102,6 +110,10 @@ def _config(address: str, most: int) -> dict[str, object]:
         "provider": provider,
         "available_node_types": kinds,
         "head_node_type": "ray.head.default",
+        # What would be run on nodes, and copied to them.
+        **{f"{kind}_commands": [] for kind in _COMMANDS},
+        "file_mounts": {},
+        "cluster_synced_files": [],
         "auth": {},
     }
 
