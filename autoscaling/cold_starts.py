@@ -31,3 +31,12 @@ class ColdStarts:
     def estimate_s(self) -> float | None:
         """The median of the last few; None before the first."""
         return median(self.took_s) if self.took_s else None
+
+    def remaining_s(self, now_s: float) -> float | None:
+        """Until the next replica is ready; if none starts, should one be asked for now.
+
+        The median of those that took longer than this one has so far. None when there was none.
+        """
+        waited_s = now_s - self.asked_s[0] if self.asked_s else 0.0
+        longer = [took for took in self.took_s if took > waited_s]
+        return median(longer) - waited_s if longer else None

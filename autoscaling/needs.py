@@ -11,10 +11,12 @@ from autoscaling.signals import VariantSignals
 
 @dataclass(frozen=True)
 class Need:
-    """So many replicas, and why."""
+    """So many replicas, and why: for people, and as a code from a closed set (LOAD, PEAK, TROUBLE, STREAMS, KV_CACHE,
+    WAITING)."""
 
     replicas: float
     reason: str
+    code: str
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def passing_need(signals: VariantSignals, settings: PolicySettings, present: flo
     answers_s = waiting * signals.tokens_per_answer / settings.decode_tokens_per_s
     backlog_s = answers_s + signals.prefill_tokens_waiting / settings.prefill_tokens_per_s
     reason = f"{waiting:.0f} waiting requests, {backlog_s:.1f} replica-seconds of work, within {settings.backlog_s:g} s"
-    return Need(max(present + backlog_s / settings.backlog_s, 1.0) if waiting else 0.0, reason)
+    return Need(max(present + backlog_s / settings.backlog_s, 1.0) if waiting else 0.0, reason, "WAITING")
 
 
 def trouble(signals: VariantSignals, settings: PolicySettings) -> bool:
@@ -70,12 +72,14 @@ def _lasting(signals: VariantSignals, settings: PolicySettings, outlook: Outlook
     roomy = outlook.forecast / settings.utilization
     full = max(outlook.forecast, outlook.peak) / settings.peak_utilization
     if roomy <= full:
-        yield Need(roomy, f"{load}, at {settings.utilization:.0%} of a replica's time")
+        yield Need(roomy, f"{load}, at {settings.utilization:.0%} of a replica's time", "LOAD")
     else:
-        yield Need(full, f"{load}, at {settings.peak_utilization:.0%} for the day's peak")
-    yield Need(outlook.forecast * outlook.strain, f"{load}, which fewer were too slow for")
-    yield Need(signals.running / settings.sequences, f"{signals.running:.0f} streams, {settings.sequences:g} a replica")
+        yield Need(full, f"{load}, at {settings.peak_utilization:.0%} for the day's peak", "PEAK")
+    yield Need(outlook.forecast * outlook.strain, f"{load}, which fewer were too slow for", "TROUBLE")
+    streams = f"{signals.running:.0f} streams, {settings.sequences:g} a replica"
+    yield Need(signals.running / settings.sequences, streams, "STREAMS")
     if signals.kv_capacity_tokens:
         kv_tokens = signals.kv_tokens + signals.decode_tokens_in_flight
         needed = kv_tokens / (signals.kv_capacity_tokens * settings.kv_use)
-        yield Need(needed, f"{kv_tokens:.0f} tokens of KV cache, {signals.kv_capacity_tokens:.0f} a replica")
+        reason = f"{kv_tokens:.0f} tokens of KV cache, {signals.kv_capacity_tokens:.0f} a replica"
+        yield Need(needed, reason, "KV_CACHE")

@@ -42,10 +42,15 @@ class PolicyState:
 
 @dataclass(frozen=True)
 class Decision:
-    """So many replicas from now on; `explanation` is one line."""
+    """So many replicas from now on. `explanation` is one line; `code` is its reason, that of the greatest need or IDLE.
+
+    `needed` is what would do for that need, whatever delays, steps and bounds make of it.
+    """
 
     replicas: int
     explanation: str
+    code: str
+    needed: float
     state: PolicyState
 
 
@@ -64,7 +69,8 @@ def decide(signals: VariantSignals, settings: PolicySettings, target: int, state
     replicas = _bounded(allowed, settings)
     if replicas != target:
         state = replace(state, stepped_s=signals.time_s)
-    return Decision(replicas, _explain(replicas, target, wanted, need, settings), state)
+    code = "IDLE" if wanted == 0 and replicas == 0 else need.code
+    return Decision(replicas, _explain(replicas, target, wanted, need, settings), code, need.replicas, state)
 
 
 def _remember(signals: VariantSignals, settings: PolicySettings, state: PolicyState) -> PolicyState:

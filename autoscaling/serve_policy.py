@@ -13,12 +13,11 @@ from typing import Any
 from ray.serve.config import AutoscalingContext
 
 from autoscaling.cold_starts import ColdStarts
-from autoscaling.policy import PolicyState, decide
+from autoscaling.policy import Decision, PolicyState, decide
 from autoscaling.settings import PolicySettings
 from autoscaling.signals import ReplicaSignals, VariantSignals, combine
 
 logger = logging.getLogger("ray.serve.gemma_cluster.autoscaling")
-POLICY = "autoscaling.serve_policy:TokenPolicy"
 _KEY = "gemma_cluster"
 _FIELDS = tuple(item.name for item in fields(ReplicaSignals))
 # Serve asks ten times a second; reports come every ten seconds.
@@ -50,9 +49,13 @@ class TokenPolicy:
         cold_starts = memory.cold_starts.observe(now, target, context.current_num_replicas)
         signals = replace(read_signals(context), cold_start_s=cold_starts.estimate_s)
         decision = decide(signals, self._settings, target, memory.policy)
-        if decision.replicas != target:
-            logger.info("%s: %s", context.deployment_name, decision.explanation)
+        self.decided(context.deployment_name, decision, target)
         return decision.replicas, {_KEY: _Memory(now, decision.state, cold_starts)}
+
+    def decided(self, deployment: str, decision: Decision, target: int) -> None:
+        """Logs each change of the target, in one line. Whoever derives from this may do more with each decision."""
+        if decision.replicas != target:
+            logger.info("%s: %s", deployment, decision.explanation)
 
 
 def stats(signals: ReplicaSignals) -> dict[str, float]:

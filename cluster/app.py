@@ -13,11 +13,20 @@ from ray import serve
 from ray.serve import Application
 from ray.serve.config import RequestRouterConfig
 
-from autoscaling.serve_policy import POLICY
-from cluster.config import ClusterConfig, ConfigError, TracesConfig, VariantConfig, load_config, parse_config
+from autoscaling.settings import PolicySettings
+from cluster.config import (
+    ClusterConfig,
+    ConfigError,
+    GatewayConfig,
+    TracesConfig,
+    VariantConfig,
+    load_config,
+    parse_config,
+)
 from cluster.engines.vllm.parallelism import placement_bundles
 from cluster.gateway.deployment import Gateway
 from cluster.placement.request_router import PrefixRouter
+from cluster.scaling import POLICY
 from cluster.tracing import ENDPOINT, SAMPLER, SAMPLER_ARGUMENT
 from cluster.variants.dense import DenseVariant
 from cluster.variants.expert_parallel import ExpertParallelVariant, placement
@@ -46,7 +55,7 @@ def build(config: ClusterConfig, app_name: str) -> Application:
     variants = {name: _variant(config, name) for name in config.variants}
     deployment = serve.deployment(
         name=GATEWAY_NAME,
-        num_replicas=config.gateway.replicas,
+        **_gateway_scaling(config.gateway),
         max_replicas_per_node=1,
         max_ongoing_requests=config.gateway.max_concurrent_requests,
         **_leave(config.gateway.drain_notice_s + config.gateway.drain_grace_s),
@@ -126,7 +135,17 @@ def _scaling(variant: VariantConfig) -> dict[str, Any]:
     bounds = {"min_replicas": replicas.min, "max_replicas": replicas.max}
     if variant.autoscaling is None:
         return {"autoscaling_config": bounds | {"target_ongoing_requests": replicas.target_ongoing_requests}}
-    policy = {"policy_function": POLICY, "policy_kwargs": asdict(variant.policy_settings())}
+    return _by_our_policy(variant.policy_settings())
+
+
+def _gateway_scaling(gateway: GatewayConfig) -> dict[str, Any]:
+    settings = gateway.policy_settings()
+    return {"num_replicas": gateway.replicas} if settings is None else _by_our_policy(settings)
+
+
+def _by_our_policy(settings: PolicySettings) -> dict[str, Any]:
+    policy = {"policy_function": POLICY, "policy_kwargs": asdict(settings)}
+    bounds = {"min_replicas": settings.min_replicas, "max_replicas": settings.max_replicas}
     # The policy has delays of its own.
     no_delays = dict.fromkeys(("upscale_delay_s", "downscale_delay_s", "downscale_to_zero_delay_s"), 0.0)
     return {"autoscaling_config": bounds | no_delays | {"policy": policy}}

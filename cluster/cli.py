@@ -18,7 +18,7 @@ from cluster.credentials import CredentialsError, environment_credentials
 from cluster.errors import ClusterError
 from cluster.simulate import simulate
 from protos.gemmacluster.v1.content_pb2 import Modality
-from protos.gemmacluster.v1.generation_pb2 import RoutingInfo
+from protos.gemmacluster.v1.generation_pb2 import QUEUE_REASON_STARTING, QueueStatus, RoutingInfo
 from protos.gemmacluster.v1.model_pb2 import Model
 
 app = typer.Typer(
@@ -166,6 +166,7 @@ def ask(
             system=system,
             media=[*image, *audio, *video],
             thinking=thinking,
+            queue_status=True,
             **config,
         )
         is_thinking = False
@@ -234,6 +235,8 @@ def _modality(number: Modality) -> str:
 
 def _show(piece: Piece, is_thinking: bool) -> bool:
     """Thoughts go to stderr, dimmed; True if the answer is still in one."""
+    if piece.queue is not None:
+        print(_queue_line(piece.queue), end="\r" if sys.stderr.isatty() else "\n", file=sys.stderr, flush=True)
     if piece.response.HasField("routing"):
         print(_routing_line(piece.response.routing), file=sys.stderr, flush=True)
     typer.secho(piece.thought, dim=True, nl=False, err=True)
@@ -250,6 +253,14 @@ def _show(piece: Piece, is_thinking: bool) -> bool:
 def _routing_line(routing: RoutingInfo) -> str:
     why = routing.reasons[0].message if routing.reasons else "the only choice"
     return f"[{routing.variant}] {why} (queued {routing.queue_ms:.0f} ms)"
+
+
+def _queue_line(queue: QueueStatus) -> str:
+    """As wide whatever it says, to be written over."""
+    why = "starts a replica" if queue.reason == QUEUE_REASON_STARTING else "is busy"
+    ahead = f", {queue.requests_ahead} before this one" if queue.requests_ahead else ""
+    left = f", about {queue.wait_ms / 1000:.0f} s to go" if queue.HasField("wait_ms") else ""
+    return f"[{queue.variant}] {why}{ahead}{left} ({queue.waited_ms / 1000:.0f} s so far)".ljust(79)
 
 
 def _read(text: str) -> str:

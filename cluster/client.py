@@ -59,13 +59,19 @@ Message = str | content_pb2.Content | Sequence[content_pb2.Content]
 class Piece:
     """A piece of a streamed answer, and the whole message for what else it holds.
 
-    `text` is for the reader, `thought` is the model's reasoning, `calls` are functions that it wants called.
+    `text` is for the reader, `thought` is the model's reasoning, `calls` are functions that it wants called. `queue` is
+    all that a message has which only tells how the request stands while it waits.
     """
 
     text: str
     response: generation_pb2.StreamGenerateResponse
     thought: str = ""
     calls: tuple[content_pb2.FunctionCall, ...] = ()
+
+    @property
+    def queue(self) -> generation_pb2.QueueStatus | None:
+        """None in every piece of the answer itself."""
+        return self.response.queue_status if self.response.HasField("queue_status") else None
 
     @classmethod
     def of(cls, response: generation_pb2.StreamGenerateResponse) -> Piece:
@@ -125,9 +131,12 @@ class Client:
         """Ends the connection and all that runs on it."""
         self._channel.close()
 
-    def stream(self, message: Message, **options: Any) -> Generator[Piece, None, None]:
-        """Streams an answer. Leaving the loop early, or closing the iterator, cancels it. Options: see `request`."""
-        wrapped = generation_pb2.StreamGenerateRequest(request=request(message, **options))
+    def stream(self, message: Message, *, queue_status: bool = False, **options: Any) -> Generator[Piece, None, None]:
+        """Streams an answer. Leaving the loop early, or closing the iterator, cancels it. Options: see `request`.
+
+        With `queue_status`, pieces whose `queue` tells how the request stands come each second while it waits.
+        """
+        wrapped = generation_pb2.StreamGenerateRequest(request=request(message, **options), queue_status=queue_status)
         with closing(self.raw_stream(wrapped)) as responses:
             for response in responses:
                 yield Piece.of(response)

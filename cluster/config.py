@@ -53,12 +53,25 @@ class TlsConfig(_Section):
     )
 
 
+class GatewayAutoscalingConfig(_Section):
+    """How many gateways, by the calls that they carry."""
+
+    max_replicas: int = Field(ge=1, description="Most gateways; gateway.replicas is the least.")
+    streams: int = Field(256, ge=1, description="Calls in flight that one gateway should carry.")
+    up_delay_s: float = Field(0, ge=0, description="Seconds that the need for more must last.")
+    down_delay_s: float = Field(300, ge=0, description="Seconds that fewer must do before one leaves.")
+    step_interval_s: float = Field(10, ge=0, description="Seconds between two changes.")
+
+
 class GatewayConfig(_Section):
     """The gRPC server in front."""
 
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for all interfaces.")
     port: int = Field(50051, ge=1, le=65535, description="TCP port of the gRPC server.")
-    replicas: int = Field(1, ge=1, description="Gateways, at most one a node.")
+    replicas: int = Field(1, ge=1, description="Gateways, at most one a node; with autoscaling the least.")
+    autoscaling: GatewayAutoscalingConfig | None = Field(
+        None, description="More gateways as they carry more calls. Default: always as many as replicas."
+    )
     max_message_mb: int = Field(64, ge=1, le=2047, description="Largest message in either direction, MiB.")
     max_concurrent_requests: int = Field(1024, ge=1, description="Requests in flight; more are refused.")
     drain_notice_s: float = Field(
@@ -82,6 +95,26 @@ class GatewayConfig(_Section):
     metrics_port: int | None = Field(
         None, ge=1, le=65535, description="Prometheus metrics of a Ray that `up` starts. Default: any free port."
     )
+
+    @model_validator(mode="after")
+    def _scales(self) -> GatewayConfig:
+        if self.max_replicas < self.replicas:
+            why = f"max_replicas ({self.max_replicas}) is below gateway.replicas ({self.replicas}); raise it"
+            raise ValueError(f"autoscaling: {why}")
+        return self
+
+    @property
+    def max_replicas(self) -> int:
+        """Most gateways."""
+        return self.autoscaling.max_replicas if self.autoscaling else self.replicas
+
+    def policy_settings(self) -> PolicySettings | None:
+        """Of the policy that scales gateways. None when it has nothing to decide."""
+        if self.autoscaling is None or self.max_replicas == self.replicas:
+            return None
+        values = self.autoscaling.model_dump(exclude={"max_replicas", "streams"})
+        bounds = {"min_replicas": self.replicas, "max_replicas": self.max_replicas}
+        return settings_of({"sequences": self.autoscaling.streams, **values}, **bounds)
 
 
 class SessionsConfig(_Section):
@@ -396,6 +429,12 @@ class RoutingPolicy(_Section):
         32,
         ge=1,
         description="A variant with this many requests waiting per replica yields to the next candidate.",
+    )
+    cold_wait_s: float = Field(
+        0,
+        ge=0,
+        description="A variant without replicas yields to the next candidate that has some, unless its own is expected "
+        "within so many seconds, or its start was never measured. Default: always yields.",
     )
     sticky_sessions: bool = Field(True, description="A session stays on its variant while that can take it.")
 

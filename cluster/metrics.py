@@ -25,13 +25,14 @@ _TOKENS = (1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262144
 MODEL, OPERATION, ERROR = "gen_ai_response_model", "gen_ai_operation_name", "error_type"
 STATUS, TOKEN_TYPE = "rpc_response_status_code", "gen_ai_token_type"
 MODALITY, REASON, REPLICA, PRIORITY = "modality", "reason", "replica", "priority"
+DEPLOYMENT, DIRECTION = "deployment", "direction"
 
 
 @dataclass(frozen=True)
 class Metric:
     """What is measured. `buckets` makes it a histogram, `is_gauge` a gauge; else it is a counter.
 
-    `unit` is OpenTelemetry's (UCUM): s, {token}, {request}. `attributes` are the labels, in order.
+    `unit` is OpenTelemetry's (UCUM): s, {token}, {request}, {replica}. `attributes` are the labels, in order.
     """
 
     name: str
@@ -167,6 +168,26 @@ KV_CAPACITY = Metric(
     (MODEL, REPLICA),
     is_gauge=True,
 )
+REPLICAS_NEEDED = Metric(
+    "gemma_cluster_needed_replicas",
+    "{replica}",
+    "Replicas that a deployment scaled by tokens needs, before delays, steps and bounds",
+    (DEPLOYMENT,),
+    is_gauge=True,
+)
+REPLICAS_TARGET = Metric(
+    "gemma_cluster_target_replicas",
+    "{replica}",
+    "Replicas that a deployment scaled by tokens is to have",
+    (DEPLOYMENT,),
+    is_gauge=True,
+)
+SCALINGS = Metric(
+    "gemma_cluster_scalings",
+    "{replica}",
+    "Changes of that target, up or down, by the reason: of which the controller's log has the numbers",
+    (DEPLOYMENT, DIRECTION, REASON),
+)
 METRICS = (
     REQUEST_DURATION,
     TIME_TO_FIRST_TOKEN,
@@ -188,6 +209,9 @@ METRICS = (
     WAITING,
     KV_TOKENS,
     KV_CAPACITY,
+    REPLICAS_NEEDED,
+    REPLICAS_TARGET,
+    SCALINGS,
 )
 
 

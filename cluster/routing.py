@@ -53,11 +53,15 @@ class RouteRequest:
 
 @dataclass(frozen=True)
 class VariantLoad:
-    """How busy a variant is, all its replicas together."""
+    """How busy a variant is, all its replicas together.
+
+    `ready_in_s` is when the next replica is expected if one were asked for now, None when none was ever measured.
+    """
 
     running_replicas: int = 0
     ongoing: int = 0
     waiting: int = 0
+    ready_in_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,7 @@ def choose_variant(
     pin = request.pinned_variant if policy.sticky_sessions and request.model == AUTO else None
     size_class = _size_class(request, able, policy)
     wanted = _with_pin_first(_by_preference(request, able, capabilities, size_class), pin)
-    candidates, yielded = _idle_first(wanted, loads, policy.overload_queue)
+    candidates, yielded = _idle_first(wanted, loads, policy)
     chosen = candidates[0]
     return RouteDecision(
         variant=chosen.name,
@@ -207,21 +211,26 @@ def _with_pin_first(wanted: Sequence[Capabilities], pin: str | None) -> list[Cap
 
 
 def _idle_first(
-    wanted: Sequence[Capabilities], loads: Mapping[str, VariantLoad], overload_queue: int
+    wanted: Sequence[Capabilities], loads: Mapping[str, VariantLoad], policy: RoutingPolicy
 ) -> tuple[list[Capabilities], list[Reason]]:
     """Puts busy variants after the others, and says so for those that lost their place ahead of the choice."""
-    busy = {item.name: why for item in wanted if (why := _busy(loads.get(item.name), overload_queue))}
+    busy = {item.name: why for item in wanted if (why := _busy(loads.get(item.name, VariantLoad()), policy))}
     ordered = sorted(wanted, key=lambda item: item.name in busy)
     ahead = wanted[: wanted.index(ordered[0])]
     return ordered, [Reason("LOAD", item.name, f"{item.name} {busy[item.name]}") for item in ahead]
 
 
-def _busy(load: VariantLoad | None, overload_queue: int) -> str | None:
-    if load is None or load.running_replicas == 0:
+def _busy(load: VariantLoad, policy: RoutingPolicy) -> str | None:
+    if load.running_replicas == 0 and not _is_soon_there(load, policy.cold_wait_s):
         return "has no running replica"
-    if load.waiting < overload_queue * load.running_replicas:
+    if load.waiting < policy.overload_queue * max(1, load.running_replicas):
         return None
     return f"has {load.waiting} requests waiting for {load.running_replicas} replicas"
+
+
+def _is_soon_there(load: VariantLoad, cold_wait_s: float) -> bool:
+    """What was never measured is waited for: how else would it ever be known?"""
+    return cold_wait_s > 0 and (load.ready_in_s is None or load.ready_in_s <= cold_wait_s)
 
 
 def _repinned(pin: str | None, able: Sequence[Capabilities], excluded: Mapping[str, Reason]) -> list[Reason]:

@@ -45,6 +45,7 @@ ORDER = (
     "loads",
     "router",
     "gateway",
+    "scaling",
     "app",
     "k8s",
     "deploy_progress",
@@ -78,7 +79,7 @@ AT_HOME = {
     "huggingface_hub": {"checkpoints"},
 }
 # Parts of cluster/ that may import autoscaling/.
-USES_AUTOSCALING = {"config", "app", "variants", "simulate"}
+USES_AUTOSCALING = {"app", "config", "gateway", "loads", "scaling", "variants", "simulate"}
 # Programs in model/ that are no part of it, and what they may import beside; no other module may import them.
 PROGRAMS = {
     # Trains the pocket family, with transformers' model class as the network.

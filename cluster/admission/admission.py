@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 
 from cluster import metrics
 from cluster.admission.call import Call
 from cluster.admission.caller_limits import CallerLimits
 from cluster.admission.callers import Callers
-from cluster.admission.gate import Entrant, Gate, Slot
+from cluster.admission.gate import Entrant, Gate
 from cluster.admission.lease import Lease
+from cluster.admission.slot import Slot
+from cluster.admission.ticket import Ticket
 from cluster.config import ClusterConfig
 from cluster.errors import Overloaded
 from cluster.request import Priority
@@ -36,9 +38,17 @@ class Admission:
         return self._callers.given_name(call)
 
     async def admit(
-        self, variant: str, call: Call, priority: Priority | None, *, prompt_tokens: int, max_output_tokens: int
+        self,
+        variant: str,
+        call: Call,
+        priority: Priority | None,
+        *,
+        prompt_tokens: int,
+        max_output_tokens: int,
+        on_ticket: Callable[[Ticket], None] = lambda ticket: None,
     ) -> Place:
         """Waits until the request may run; `with` the place it does. The answer has at most `max_output_tokens`.
+        `on_ticket` gets what `Gate.standing` tells of it by.
 
         Raises InvalidRequest for a caller's name that is none, QuotaExceeded, and what `Gate.enter` raises.
         """
@@ -50,7 +60,7 @@ class Admission:
         gate = self.gates[variant]
         lease = await self._lease(name, gate, prompt_tokens)
         try:
-            slot = await gate.enter(Entrant(name, priority, caller.weight, cost, call.deadline))
+            slot = await gate.enter(Entrant(name, priority, caller.weight, cost, call.deadline), on_ticket)
         except BaseException:
             if lease is not None:
                 lease.uncharged -= prompt_tokens
@@ -101,7 +111,7 @@ class Place:
     def count(self, output_tokens: int) -> None:
         """More tokens of the answer have come."""
         if not self._output_tokens:
-            self._gate.began(time.monotonic() - self.turn_at)
+            self._slot.began(time.monotonic())
         self._output_tokens += output_tokens
         if self._lease is not None:
             self._lease.uncharged += output_tokens

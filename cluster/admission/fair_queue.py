@@ -45,12 +45,13 @@ class FairQueue:
         """What a started request cost beyond its ticket's `cost`."""
         self._lane(ticket.priority).charge(ticket, tokens)
 
-    def ahead(self, priority: Priority, caller: str) -> float:
-        """Requests that start before one that the caller sends now, as far as can be told."""
-        if priority == "batch":
-            own, others, share = self._batch.ahead(caller), self._interactive.size, self._batch_share
+    def ahead(self, ticket: Ticket) -> float:
+        """Requests that start before it, as far as can be told; it need not wait here yet."""
+        own = self._lane(ticket.priority).ahead(ticket.caller, ticket)
+        if ticket.priority == "batch":
+            others, share = self._interactive.size, self._batch_share
         else:
-            own, others, share = self._interactive.ahead(caller), self._batch.size, 1 - self._batch_share
+            others, share = self._batch.size, 1 - self._batch_share
         return min(own + others, (own + 1) / share - 1)
 
     def loser(self, newcomer: Ticket, most: int) -> Ticket:

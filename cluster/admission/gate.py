@@ -12,6 +12,8 @@ from typing import get_args
 from cluster import metrics
 from cluster.admission.drain_rate import DrainRate, clamped_retry_s
 from cluster.admission.fair_queue import FairQueue
+from cluster.admission.slot import Slot
+from cluster.admission.standing import Standing
 from cluster.admission.ticket import Ticket
 from cluster.config import VariantConfig
 from cluster.errors import DeadlineTooShort, Overloaded
@@ -46,6 +48,9 @@ class Gate:
         self._rate = DrainRate()
         self._held = 0
         self._replicas = 1
+        self._ready_in_s: float | None = None
+        self.on_hold: Callable[[], None] = lambda: None
+        """Called when a request comes and there is no replica."""
 
     @property
     def in_flight(self) -> int:
@@ -62,27 +67,45 @@ class Gate:
         """Mean seconds of a request. None before one has ended."""
         return self._rate.request_s
 
-    def resize(self, running_replicas: int) -> None:
-        """The variant has so many replicas now. Without any, some requests go on to Serve, to call one up."""
+    def resize(self, running_replicas: int, ready_in_s: float | None = None) -> None:
+        """The variant has so many replicas now; the next is expected in so many seconds, if that is known.
+
+        Without any, one request at a time goes on to Serve, to call one up: the others keep their order here.
+        """
         self._tick()
-        self._replicas = max(1, running_replicas)
+        self._replicas, self._ready_in_s = running_replicas, ready_in_s
         self._let_in()
         for priority in get_args(Priority):  # also of those that nobody waits in
             self._show(priority)
 
-    async def enter(self, entrant: Entrant) -> Slot:
-        """Waits for the entrant's turn; the slot is then the caller's to leave.
+    def standing(self, ticket: Ticket) -> Standing | None:
+        """How its request stands. None when it has its turn, and a replica to run on."""
+        is_starting, waits = self._replicas == 0, not ticket.has_turn
+        if not (is_starting or waits):
+            return None
+        ahead = int(self._queue.ahead(ticket)) if waits else 0
+        return Standing(is_starting, ahead, self._starts_in_s(ahead) if is_starting else self._turn_in_s(ahead))
+
+    async def enter(self, entrant: Entrant, on_ticket: Callable[[Ticket], None] = lambda ticket: None) -> Slot:
+        """Waits for the entrant's turn; the slot is then the caller's to leave. `on_ticket` gets its ticket at once.
 
         Raises Overloaded when the queue is full and the entrant's caller has no claim to a place in it, also later, and
         DeadlineTooShort as soon as its turn cannot come in time. Cancelling it frees its place.
         """
         self._tick()
+        ticket = Ticket(entrant.caller, entrant.priority, entrant.weight, entrant.cost, asyncio.Future())
+        on_ticket(ticket)
+        if not self._replicas:
+            self.on_hold()
         if self._held >= self._slots or len(self._queue):
-            ticket = Ticket(entrant.caller, entrant.priority, entrant.weight, entrant.cost, asyncio.Future())
             await self._wait(ticket, entrant.deadline)
-            return Slot(self, ticket, self._clock())
+            return self._slot(ticket, is_charged=True)
         self._held += 1
-        return Slot(self, None, self._clock())
+        ticket.turn.set_result(None)
+        return self._slot(ticket, is_charged=False)
+
+    def _slot(self, ticket: Ticket, *, is_charged: bool) -> Slot:
+        return Slot(self, ticket if is_charged else None, self._clock(), is_scout=not self._replicas)
 
     async def _wait(self, ticket: Ticket, deadline: float | None) -> None:
         """Ends with a slot held for the ticket, or raises."""
@@ -110,11 +133,12 @@ class Gate:
             self._held -= 1
             self._let_in()
 
-    def leave(self, ticket: Ticket | None, cost: float, ran_s: float) -> None:
-        """A slot is free again. `cost` is what its request cost in the end."""
+    def leave(self, ticket: Ticket | None, cost: float, ran_s: float | None) -> None:
+        """A slot is free again. `cost` is what its request cost in the end; `ran_s` is None if it never ran."""
         self._tick()
         self._held -= 1
-        self._rate.ended(ran_s, is_busy=self.waiting > 0)
+        if ran_s is not None:
+            self._rate.ended(ran_s, is_busy=self.waiting > 0)
         if ticket is not None:
             self._queue.charge(ticket, cost - ticket.cost)
         self._let_in()
@@ -123,13 +147,19 @@ class Gate:
         """A request's first tokens came so long after its turn."""
         self._rate.began(first_token_s)
 
+    def came_up(self) -> None:
+        """The request that was sent to call a replica up is answered: there is one, whoever else knows of it."""
+        if not self._replicas:
+            self.resize(1)
+
     def retry_after_s(self) -> float:
         """When a caller that is refused now should come back; each is told a later time."""
-        return self._rate.retry_after_s(self._clock(), self._slots)
+        starts_in_s = 0.0 if self._replicas else self._ready_in_s or 0.0
+        return clamped_retry_s(starts_in_s + self._rate.retry_after_s(self._clock(), self._slots))
 
     @property
     def _slots(self) -> int:
-        return self._replicas * slots_per_replica(self._config)
+        return self._replicas * slots_per_replica(self._config) or 1
 
     def _let_in(self) -> None:
         while self._held < self._slots and len(self._queue):
@@ -141,7 +171,7 @@ class Gate:
 
     def _make_room(self, ticket: Ticket) -> None:
         """Raises Overloaded when the ticket itself is who must go."""
-        most = self._replicas * self._config.max_queued_requests
+        most = max(1, self._replicas) * self._config.max_queued_requests
         if len(self._queue) < most:
             return
         loser = self._queue.loser(ticket, most) if most else ticket
@@ -163,9 +193,18 @@ class Gate:
         return patience
 
     def _wait_s(self, ticket: Ticket) -> float:
-        """Expected seconds until the turn of a request that comes now; 0 if nothing is known."""
-        rate = self._rate.per_s(self._slots)
-        return 0.0 if rate is None else (self._queue.ahead(ticket.priority, ticket.caller) + 1) / rate
+        """Expected seconds until its turn, once there is a replica; 0 if nothing is known."""
+        return self._turn_in_s(self._queue.ahead(ticket)) or 0.0
+
+    def _turn_in_s(self, ahead: float) -> float | None:
+        rate = self._rate.per_s(max(1, self._replicas) * slots_per_replica(self._config))
+        return None if rate is None else (ahead + 1) / rate
+
+    def _starts_in_s(self, ahead: int) -> float | None:
+        """The first replica takes as many as it has slots at once."""
+        behind = ahead - slots_per_replica(self._config)
+        turn_in_s = self._turn_in_s(behind) if behind >= 0 else 0.0
+        return None if self._ready_in_s is None or turn_in_s is None else self._ready_in_s + turn_in_s
 
     def _too_late(self, ticket: Ticket, deadline: float | None) -> DeadlineTooShort:
         wait_s, left_s = self._wait_s(ticket), max(0.0, (deadline or 0.0) - self._clock())
@@ -176,26 +215,11 @@ class Gate:
         return DeadlineTooShort(why, retry_after_s=clamped_retry_s(wait_s - left_s))
 
     def _tick(self) -> None:
-        self._rate.tick(self._clock(), is_busy=self.waiting > 0)
+        # Who waits for a replica to start says nothing of how fast replicas are.
+        self._rate.tick(self._clock(), is_busy=self.waiting > 0 and self._replicas > 0)
 
     def _show(self, priority: Priority) -> None:
         metrics.QUEUED.record(self._queue.depth(priority), self._variant, priority)
-
-
-class Slot:
-    """The right to run one request."""
-
-    def __init__(self, gate: Gate, ticket: Ticket | None, turn_at: float) -> None:
-        self._gate = gate
-        self._ticket = ticket
-        self._turn_at = turn_at
-        self._is_held = True
-
-    def leave(self, cost: float, now: float) -> None:
-        """Gives it back; once is enough. `cost` is what the request cost in the end, in tokens."""
-        if self._is_held:
-            self._is_held = False
-            self._gate.leave(self._ticket, cost, now - self._turn_at)
 
 
 def slots_per_replica(config: VariantConfig) -> int:

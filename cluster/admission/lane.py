@@ -60,10 +60,12 @@ class Lane:
         if line is not None:
             line.start = max(self._now, line.start + tokens / ticket.weight)
 
-    def ahead(self, caller: str) -> int:
-        """Requests that start before one that the caller sends now, if all cost the same."""
+    def ahead(self, caller: str, ticket: Ticket | None = None) -> int:
+        """Requests that start before that ticket of the caller's, or before one that it sends now, if all cost the
+        same."""
         own = self._lines.get(caller)
-        place = len(own.tickets) if own else 0
+        tickets = own.tickets if own else ()
+        place = next((index for index, item in enumerate(tickets) if item is ticket), len(tickets))
         others = (min(len(line.tickets), place + 1) for line in self._lines.values() if line is not own)
         return place + sum(others)
 

@@ -8,6 +8,8 @@ from typing import Any
 import ray
 from ray.serve.handle import DeploymentHandle
 
+from autoscaling.serve_policy import stats
+from autoscaling.signals import ReplicaSignals
 from cluster.admission import Admission
 from cluster.answers.store import AnswerStore
 from cluster.capabilities import Capabilities, read_capabilities
@@ -53,7 +55,7 @@ class Gateway:
         capabilities = {name: variant.capabilities for name, variant in variants.items()}
         router = Router(variants, self._config.routing, self._loads)
         codec = Codec(frozenset(variants))
-        edge = Edge(self._config.gateway.max_concurrent_requests)
+        edge = self._edge = Edge(self._config.gateway.max_concurrent_requests)
         self._server = GrpcServer(self._config.gateway, edge)
         self._drain = Drain(self._server, self._config.gateway)
         drain_on_sigterm(self._leave)
@@ -87,6 +89,10 @@ class Gateway:
         if host in ("0.0.0.0", "::", "[::]"):
             host = str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
         return f"{host}:{gateway.port}"
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Called by Serve where gateways are scaled, which passes it to the policy in its controller."""
+        return stats(ReplicaSignals(running=self._edge.in_flight))
 
     async def check_health(self) -> None:
         """Called by Serve; raises when a background task has died."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from functools import partial
 
 from cluster.admission import Admission, Place
 from cluster.answers.log import AnswerLog
@@ -14,6 +15,7 @@ from cluster.errors import InvalidRequest
 from cluster.gateway import messages
 from cluster.gateway.handlers import Context
 from cluster.gateway.kept_answers import KeptAnswers
+from cluster.gateway.queue_progress import queue_message, with_progress
 from cluster.gateway.request_record import current_record
 from cluster.gateway.turns import Turns, history
 from cluster.replicas import Replicas
@@ -74,7 +76,10 @@ class GenerationServicer:
     async def StreamGenerate(self, request: StreamGenerateRequest, context: Context) -> AsyncGenerator[bytes, None]:
         """The answer in pieces, each a serialised StreamGenerateResponse."""
         limit = _max_tokens_per_message(request)
-        async with aclosing(self._answer(request.request, max_tokens_per_message=limit)) as pieces:
+        pieces = self._answer(request.request, max_tokens_per_message=limit)
+        if request.queue_status:
+            pieces = with_progress(pieces, partial(queue_message, self._admission, current_record()))
+        async with aclosing(pieces):
             async for piece in pieces:
                 yield piece
 
@@ -170,6 +175,7 @@ class GenerationServicer:
             routed.request.priority,
             prompt_tokens=len(routed.prompt.token_ids),
             max_output_tokens=routed.decision.max_output_tokens,
+            on_ticket=current_record().queued,
         )
 
     async def _route(self, parsed: ParsedRequest, session: SessionRecord | None) -> Routed:

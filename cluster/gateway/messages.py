@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from cluster.admission.standing import Standing
 from cluster.capabilities import Capabilities
 from cluster.prompt import Prompt
 from cluster.routing import RouteDecision
@@ -46,6 +47,18 @@ def usage(prompt: Prompt, result: ReplicaResult) -> generation_pb2.Usage:
         thought_tokens=result.thought_tokens,
         cached_tokens=result.cached_tokens,
         migrations=result.migrations,
+    )
+
+
+def queue_status(variant: str, standing: Standing, waited_s: float) -> generation_pb2.QueueStatus:
+    """How a request stands that waits."""
+    reasons = generation_pb2.QUEUE_REASON_BUSY, generation_pb2.QUEUE_REASON_STARTING
+    return generation_pb2.QueueStatus(
+        variant=variant,
+        reason=reasons[standing.is_starting],
+        requests_ahead=standing.ahead,
+        waited_ms=waited_s * 1000,
+        wait_ms=None if standing.wait_s is None else standing.wait_s * 1000,
     )
 
 

@@ -16,6 +16,7 @@ from opentelemetry.trace import INVALID_SPAN, Span
 
 from cluster import metrics
 from cluster.admission.call import Call
+from cluster.admission.ticket import Ticket
 from cluster.errors import ClusterError
 from cluster.gateway.access_log import log_access
 from cluster.routing import Reason, RouteDecision
@@ -49,6 +50,7 @@ class RequestRecord:
     queue_s: float = 0.0
     first_token_s: float | None = None
     result: ReplicaResult | None = None
+    ticket: Ticket | None = None
     span: Span = INVALID_SPAN
 
     def routed(self, decision: RouteDecision, prompt_tokens: Mapping[str, int]) -> None:
@@ -56,6 +58,10 @@ class RequestRecord:
         self.variant, self.prompt_tokens = decision.variant, prompt_tokens
         # Those for the variants that could not take it anyway would hide the ones that decided.
         self.reasons = tuple(item.code for item in decision.reasons if _decided(item, decision))
+
+    def queued(self, ticket: Ticket) -> None:
+        """It may have to wait."""
+        self.ticket = ticket
 
     def begun(self, queue_ms: float, cached_tokens: int) -> None:
         """The answer's first message is there."""

@@ -33,8 +33,11 @@ SHOWN = (
     metrics.WAITING,
     metrics.KV_TOKENS,
     metrics.KV_CAPACITY,
+    metrics.REPLICAS_NEEDED,
+    metrics.REPLICAS_TARGET,
+    metrics.SCALINGS,
 )
-_UNITS = {"s": "s", "{token}": "short", "{request}": "short"}
+_UNITS = {"s": "s", "{token}": "short", "{request}": "short", "{replica}": "short"}
 _COLUMNS, _WIDTH, _HEIGHT = 2, 12, 8
 # What the series of a panel are told apart by, where that is not the variant alone.
 _BY = {
@@ -46,6 +49,9 @@ _BY = {
     metrics.REJECTED: metrics.REASON,
     metrics.RESUMES: metrics.REASON,
     metrics.UNCOUNTED: "",
+    metrics.REPLICAS_NEEDED: metrics.DEPLOYMENT,
+    metrics.REPLICAS_TARGET: metrics.DEPLOYMENT,
+    metrics.SCALINGS: f"{metrics.DEPLOYMENT}, {metrics.DIRECTION}, {metrics.REASON}",
 }
 
 

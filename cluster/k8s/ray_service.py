@@ -159,8 +159,7 @@ def _gateways(config: ClusterConfig) -> dict[str, Any]:
     template["spec"]["topologySpreadConstraints"] = [_spread_over_nodes()]
     if certificates is not None:
         mount_certificate(template["spec"], certificates.health_port)
-    count = config.gateway.replicas
-    return _group(GATEWAY_GROUP, count, count, template)
+    return _group(GATEWAY_GROUP, config.gateway.replicas, config.gateway.max_replicas, template)
 
 
 def _spread_over_nodes() -> dict[str, Any]:

@@ -31,6 +31,15 @@ def test_a_lost_replica_that_comes_back_was_not_asked_for() -> None:
     assert _after((0, 2, 2), (10, 2, 1), (20, 2, 2)).estimate_s is None
 
 
+def test_what_remains_is_the_median_of_those_that_took_longer_than_this_one_has() -> None:
+    seen = ColdStarts(1, 1, (), (10.0, 20.0, 60.0))
+    assert seen.remaining_s(1000.0) == 20  # were one asked for now
+    seen = seen.observe(1000.0, 2, 1)
+    assert [seen.remaining_s(1000.0 + waited_s) for waited_s in (0, 15, 30)] == [20, 25, 30]
+    assert seen.remaining_s(1070.0) is None
+    assert ColdStarts().remaining_s(0.0) is None
+
+
 def test_only_the_last_few_count() -> None:
     moments = [(-1.0, 1, 1)]
     for number, took_s in enumerate([90.0] * 3 + [5.0] * 8):

@@ -228,6 +228,7 @@ def test_every_decision_is_explained_in_one_line(signals: list[VariantSignals], 
     for decision in _run(signals, settings, settings.max_replicas):
         assert 20 < len(decision.explanation) < 250
         assert "\n" not in decision.explanation
+        assert decision.code in {"LOAD", "PEAK", "TROUBLE", "STREAMS", "KV_CACHE", "WAITING", "IDLE"}
 
 
 def test_the_explanation_names_the_numbers() -> None:

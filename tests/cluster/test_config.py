@@ -88,6 +88,8 @@ def test_a_config_survives_the_way_to_another_process() -> None:
         ("admission: {callers: {a: {priority: high}}}", "admission.callers.a.priority"),
         ("variants: {e2b: {engine: magic}}", "variants.e2b.engine"),
         ("variants: {e2b: {replicas: {min: 3, max: 2}}}", "variants.e2b.replicas"),
+        ("gateway: {replicas: 3, autoscaling: {max_replicas: 2}}", "gateway: autoscaling"),
+        ("gateway: {autoscaling: {max_replicas: 2, stream: 2}}", "gateway.autoscaling.stream"),
         ("variants: {e2b: {autoscaling: {}}}", "variants.e2b: autoscaling"),
         ("variants: {e2b: {replicas: {max: 2}, autoscaling: {ttft: 1}}}", "variants.e2b: autoscaling.ttft"),
         ("variants: {e2b: {replicas: {max: 2}, autoscaling: {gang_size: 9}}}", "variants.e2b: autoscaling.gang_size"),
@@ -216,6 +218,16 @@ def test_every_field_is_described_or_is_a_section_that_is() -> None:
 def test_a_config_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
         ClusterConfig().gateway.port = 1  # type: ignore[misc]
+
+
+def test_gateways_are_scaled_by_the_calls_they_carry() -> None:
+    gateway = {"replicas": 2, "autoscaling": {"max_replicas": 5, "streams": 64, "down_delay_s": 9}}
+    settings = parse_config({"gateway": gateway}).gateway.policy_settings()
+    assert settings is not None
+    assert (settings.min_replicas, settings.max_replicas) == (2, 5)
+    assert (settings.sequences, settings.down_delay_s) == (64, 9)
+    fixed = parse_config({"gateway": {"replicas": 3}}).gateway
+    assert (fixed.policy_settings(), fixed.max_replicas) == (None, 3)
 
 
 def test_a_variant_is_scaled_by_what_it_says_of_its_replicas() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +14,7 @@ from ray.serve._private.common import DeploymentStatus, DeploymentStatusTrigger,
 from ray.serve.schema import ApplicationStatus, ApplicationStatusOverview, DeploymentStatusOverview, ServeStatus
 
 from cluster.config import VariantConfig
-from cluster.loads import LoadMonitor, ReplicaCount
+from cluster.loads import _READY_PERIOD_S, LoadMonitor, ReplicaCount
 from cluster.routing import VariantLoad
 
 APP = "app"
@@ -42,7 +44,7 @@ def set_status(monkeypatch: pytest.MonkeyPatch) -> SetStatus:
 
 def _monitor(in_flight: int = 0, **config: Any) -> LoadMonitor:
     variants = {name: VariantConfig(**config) for name in ("a", "b")}
-    gates = {name: SimpleNamespace(in_flight=in_flight, resize=lambda replicas: None) for name in variants}
+    gates = {name: SimpleNamespace(in_flight=in_flight, waiting=0, resize=lambda *_: None) for name in variants}
     return LoadMonitor(APP, variants, gates)  # type: ignore[arg-type]
 
 
@@ -81,6 +83,37 @@ async def test_waiting_is_what_the_batches_cannot_hold(
     set_status(a={ReplicaState.RUNNING: running})
     await monitor.refresh()
     assert monitor.loads()["a"] == VariantLoad(running_replicas=running, ongoing=in_flight, waiting=waiting)
+
+
+async def test_how_long_replicas_took_to_start_says_when_the_next_is_ready(set_status: SetStatus) -> None:
+    monitor, now = _monitor(), [0.0]
+    monitor._clock = lambda: now[0]
+    for at, states in ((0.0, {}), (10.0, {ReplicaState.STARTING: 1}), (50.0, {ReplicaState.RUNNING: 1}), (60.0, {})):
+        now[0] = at
+        set_status(a=states, b={})
+        await monitor.refresh()
+    loads = monitor.loads()
+    assert (loads["a"].ready_in_s, loads["b"].ready_in_s) == (40.0, None)
+    set_status(a={ReplicaState.STARTING: 1}, b={})
+    await monitor.refresh()
+    now[0] = 75.0
+    assert monitor.loads()["a"].ready_in_s == 25.0
+
+
+async def test_the_controller_is_asked_again_as_soon_as_a_request_is_held(set_status: SetStatus) -> None:
+    monitor = _monitor()
+    set_status(a={ReplicaState.RUNNING: 1}, b={ReplicaState.RUNNING: 1})
+    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(monitor.run())
+        while not monitor.is_ready:
+            await asyncio.sleep(0.01)
+        set_status(a={}, b={ReplicaState.RUNNING: 1})
+        started = time.monotonic()
+        monitor._gates["a"].on_hold()
+        while monitor.is_ready:
+            await asyncio.sleep(0.01)
+        assert time.monotonic() - started < _READY_PERIOD_S - 1
+        running.cancel()
 
 
 @pytest.mark.parametrize(

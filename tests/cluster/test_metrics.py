@@ -11,7 +11,7 @@ from cluster import metrics
 from cluster.metrics import METRICS, Metric, metrics_table
 
 ROOT = Path(__file__).parents[2]
-_UNITS = {"s": "_seconds", "{token}": "", "{request}": ""}
+_UNITS = {"s": "_seconds", "{token}": "", "{request}": "", "{replica}": ""}
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)

@@ -152,6 +152,24 @@ def test_a_variant_is_busy_from_the_policys_queue_per_replica_on(waiting: int, c
     assert route(request(100), loads).variant == chosen
 
 
+@pytest.mark.parametrize(
+    ("cold_wait_s", "ready_in_s", "waiting", "chosen"),
+    [
+        (0, 1, 0, "e4b"),
+        (0, None, 0, "e4b"),
+        (30, 30, 31, "e2b"),
+        (30, 31, 0, "e4b"),
+        (30, None, 0, "e2b"),
+        (30, 1, 32, "e4b"),
+    ],
+)
+def test_a_variant_without_replicas_is_waited_for_as_the_policy_allows(
+    cold_wait_s: float, ready_in_s: float | None, waiting: int, chosen: str
+) -> None:
+    loads = {**IDLE, "e2b": VariantLoad(0, waiting=waiting, ready_in_s=ready_in_s)}
+    assert route(request(100), loads, RoutingPolicy(cold_wait_s=cold_wait_s)).variant == chosen
+
+
 # What none can take -> why each cannot.
 REFUSALS = [
     (

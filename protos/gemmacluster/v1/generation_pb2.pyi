@@ -22,6 +22,12 @@ class Priority(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PRIORITY_INTERACTIVE: _ClassVar[Priority]
     PRIORITY_BATCH: _ClassVar[Priority]
 
+class QueueReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    QUEUE_REASON_UNSPECIFIED: _ClassVar[QueueReason]
+    QUEUE_REASON_BUSY: _ClassVar[QueueReason]
+    QUEUE_REASON_STARTING: _ClassVar[QueueReason]
+
 class FinishReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     FINISH_REASON_UNSPECIFIED: _ClassVar[FinishReason]
@@ -34,6 +40,9 @@ ROUTING_PREFERENCE_BEST: RoutingPreference
 PRIORITY_UNSPECIFIED: Priority
 PRIORITY_INTERACTIVE: Priority
 PRIORITY_BATCH: Priority
+QUEUE_REASON_UNSPECIFIED: QueueReason
+QUEUE_REASON_BUSY: QueueReason
+QUEUE_REASON_STARTING: QueueReason
 FINISH_REASON_UNSPECIFIED: FinishReason
 FINISH_REASON_STOP: FinishReason
 FINISH_REASON_MAX_TOKENS: FinishReason
@@ -135,6 +144,20 @@ class RoutingReason(_message.Message):
     message: str
     def __init__(self, code: _Optional[str] = ..., variant: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
 
+class QueueStatus(_message.Message):
+    __slots__ = ("variant", "reason", "requests_ahead", "waited_ms", "wait_ms")
+    VARIANT_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    REQUESTS_AHEAD_FIELD_NUMBER: _ClassVar[int]
+    WAITED_MS_FIELD_NUMBER: _ClassVar[int]
+    WAIT_MS_FIELD_NUMBER: _ClassVar[int]
+    variant: str
+    reason: QueueReason
+    requests_ahead: int
+    waited_ms: float
+    wait_ms: float
+    def __init__(self, variant: _Optional[str] = ..., reason: _Optional[_Union[QueueReason, str]] = ..., requests_ahead: _Optional[int] = ..., waited_ms: _Optional[float] = ..., wait_ms: _Optional[float] = ...) -> None: ...
+
 class RoutingInfo(_message.Message):
     __slots__ = ("variant", "reasons", "queue_ms", "cached_tokens", "candidates")
     VARIANT_FIELD_NUMBER: _ClassVar[int]
@@ -220,15 +243,17 @@ class GenerateResponse(_message.Message):
     def __init__(self, content: _Optional[_Union[_content_pb2.Content, _Mapping]] = ..., finish_reason: _Optional[_Union[FinishReason, str]] = ..., routing: _Optional[_Union[RoutingInfo, _Mapping]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., session: _Optional[_Union[SessionState, _Mapping]] = ..., request_id: _Optional[str] = ..., logprobs: _Optional[_Iterable[_Union[TokenLogprobs, _Mapping]]] = ...) -> None: ...
 
 class StreamGenerateRequest(_message.Message):
-    __slots__ = ("request", "max_tokens_per_message")
+    __slots__ = ("request", "max_tokens_per_message", "queue_status")
     REQUEST_FIELD_NUMBER: _ClassVar[int]
     MAX_TOKENS_PER_MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_STATUS_FIELD_NUMBER: _ClassVar[int]
     request: GenerateRequest
     max_tokens_per_message: int
-    def __init__(self, request: _Optional[_Union[GenerateRequest, _Mapping]] = ..., max_tokens_per_message: _Optional[int] = ...) -> None: ...
+    queue_status: bool
+    def __init__(self, request: _Optional[_Union[GenerateRequest, _Mapping]] = ..., max_tokens_per_message: _Optional[int] = ..., queue_status: _Optional[bool] = ...) -> None: ...
 
 class StreamGenerateResponse(_message.Message):
-    __slots__ = ("content", "chunk_index", "routing", "finish_reason", "usage", "session", "request_id", "logprobs")
+    __slots__ = ("content", "chunk_index", "routing", "finish_reason", "usage", "session", "request_id", "logprobs", "queue_status")
     CONTENT_FIELD_NUMBER: _ClassVar[int]
     CHUNK_INDEX_FIELD_NUMBER: _ClassVar[int]
     ROUTING_FIELD_NUMBER: _ClassVar[int]
@@ -237,6 +262,7 @@ class StreamGenerateResponse(_message.Message):
     SESSION_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     LOGPROBS_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_STATUS_FIELD_NUMBER: _ClassVar[int]
     content: _content_pb2.Content
     chunk_index: int
     routing: RoutingInfo
@@ -245,7 +271,8 @@ class StreamGenerateResponse(_message.Message):
     session: SessionState
     request_id: str
     logprobs: _containers.RepeatedCompositeFieldContainer[TokenLogprobs]
-    def __init__(self, content: _Optional[_Union[_content_pb2.Content, _Mapping]] = ..., chunk_index: _Optional[int] = ..., routing: _Optional[_Union[RoutingInfo, _Mapping]] = ..., finish_reason: _Optional[_Union[FinishReason, str]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., session: _Optional[_Union[SessionState, _Mapping]] = ..., request_id: _Optional[str] = ..., logprobs: _Optional[_Iterable[_Union[TokenLogprobs, _Mapping]]] = ...) -> None: ...
+    queue_status: QueueStatus
+    def __init__(self, content: _Optional[_Union[_content_pb2.Content, _Mapping]] = ..., chunk_index: _Optional[int] = ..., routing: _Optional[_Union[RoutingInfo, _Mapping]] = ..., finish_reason: _Optional[_Union[FinishReason, str]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., session: _Optional[_Union[SessionState, _Mapping]] = ..., request_id: _Optional[str] = ..., logprobs: _Optional[_Iterable[_Union[TokenLogprobs, _Mapping]]] = ..., queue_status: _Optional[_Union[QueueStatus, _Mapping]] = ...) -> None: ...
 
 class ResumeGenerateRequest(_message.Message):
     __slots__ = ("request_id", "after_chunk_index")

@@ -128,7 +128,15 @@ async def test_in_a_full_queue_batch_gives_way_down_to_its_part_and_interactive_
 
 async def test_ahead_is_what_starts_before_a_newcomer() -> None:
     queue = _filled(*[_ticket("a") for _ in range(10)], *[_ticket("b") for _ in range(2)])
-    assert queue.ahead("interactive", "a") == 12
-    assert queue.ahead("interactive", "b") == 5
-    assert queue.ahead("interactive", "c") == 2
-    assert queue.ahead("batch", "c") == pytest.approx(7)  # 8th at the latest, though 12 are before it
+    assert queue.ahead(_ticket("a")) == 12
+    assert queue.ahead(_ticket("b")) == 5
+    assert queue.ahead(_ticket("c")) == 2
+    assert queue.ahead(_ticket("c", "batch")) == pytest.approx(7)  # 8th at the latest, though 12 are before it
+
+
+async def test_ahead_is_what_starts_before_one_that_waits() -> None:
+    tickets = [_ticket("a") for _ in range(4)] + [_ticket("b")]
+    queue = _filled(*tickets)
+    assert [queue.ahead(ticket) for ticket in tickets] == [1, 2, 3, 4, 1]
+    queue.pop()
+    assert queue.ahead(tickets[1]) == 1

@@ -10,7 +10,10 @@ from typing import TypeVar
 
 import pytest
 
-from cluster.admission.gate import Entrant, Gate, Slot, slots_per_replica
+from cluster.admission.gate import Entrant, Gate, slots_per_replica
+from cluster.admission.slot import Slot
+from cluster.admission.standing import Standing
+from cluster.admission.ticket import Ticket
 from cluster.config import ReplicasConfig, VariantConfig
 from cluster.errors import DeadlineTooShort, Overloaded
 
@@ -92,10 +95,90 @@ async def test_more_replicas_let_more_in_at_once() -> None:
     waiting[4].cancel()
 
 
-async def test_a_variant_without_replicas_lets_some_through_to_call_one_up() -> None:
-    gate = _gate(slots=2)
+async def test_a_variant_without_replicas_lets_one_through_to_call_one_up() -> None:
+    gate, heard = _gate(slots=3), []
+    gate.on_hold = lambda: heard.append(gate.in_flight)
     gate.resize(0)
-    assert await gate.enter(Entrant("a"))
+    scout = await gate.enter(Entrant("a"))
+    others = [_ask(gate) for _ in range(3)]
+    await _settled()
+    assert (gate.in_flight, gate.waiting, len(heard)) == (4, 3, 4)
+    scout.leave(1.0, 0.0)  # its caller went: the next one calls
+    await _settled()
+    assert [task.done() for task in others] == [True, False, False]
+    for task in others[1:]:
+        task.cancel()
+
+
+async def test_those_held_for_a_replica_start_together_once_it_answers_and_callers_take_turns() -> None:
+    gate = _gate(slots=3, queued=8)
+    gate.resize(0)
+    scout = await gate.enter(Entrant("a"))
+    greedy, other = [_ask(gate, "a") for _ in range(4)], _ask(gate, "b")
+    await _settled()
+    scout.began(0.0)
+    await _settled()
+    assert other.done()
+    assert [task.done() for task in greedy] == [True, False, False, False]
+    for task in greedy[1:]:
+        task.cancel()
+
+
+async def test_a_queue_is_bounded_while_there_is_no_replica() -> None:
+    gate = _gate(slots=2, queued=2)
+    gate.resize(0, 40.0)
+    waiting = [_ask(gate) for _ in range(3)]
+    await _settled()
+    error = await _error(gate.enter(Entrant("a")))
+    assert error.retry_after_s == 41.0  # once there is one, and a second as nothing is known
+    for task in waiting:
+        task.cancel()
+
+
+async def test_a_replicas_start_is_no_measure_of_how_fast_requests_end() -> None:
+    clock = Clock()
+    gate = _gate(slots=2, clock=clock)
+    gate.resize(0)
+    scout, waiting = await gate.enter(Entrant("a")), _ask(gate)
+    await _settled()
+    clock.now += 60.0
+    scout.began(clock.now)
+    clock.now += 1.0
+    scout.leave(1.0, clock.now)
+    assert gate.request_s == pytest.approx(1.0)
+    assert gate._rate.first_token_s == 0.0
+    assert await waiting
+
+
+async def test_standing_tells_what_a_request_waits_for_and_how_long() -> None:
+    clock, tickets = Clock(), list[Ticket]()
+    gate = _gate(slots=2, clock=clock)
+    (await gate.enter(Entrant("a"))).leave(1.0, clock.now + 4.0)
+    gate.resize(0, 30.0)
+    tasks = [asyncio.create_task(gate.enter(Entrant("a"), tickets.append)) for _ in range(4)]
+    await _settled()
+    # A replica takes two at once, and each takes 4 s.
+    assert list(map(gate.standing, tickets)) == [
+        Standing(is_starting=True, ahead=ahead, wait_s=wait_s) for ahead, wait_s in [(0, 30), (0, 30), (1, 30), (2, 32)]
+    ]
+    gate.resize(1)
+    await _settled()
+    assert [gate.standing(ticket) for ticket in tickets] == [
+        None,
+        None,
+        Standing(is_starting=False, ahead=0, wait_s=2.0),
+        Standing(is_starting=False, ahead=1, wait_s=4.0),
+    ]
+    for task in tasks:
+        task.cancel()
+
+
+async def test_nothing_measured_is_no_estimate() -> None:
+    tickets: list[Ticket] = []
+    gate = _gate()
+    gate.resize(0)
+    await gate.enter(Entrant("a"), tickets.append)
+    assert gate.standing(tickets[0]) == Standing(is_starting=True, ahead=0, wait_s=None)
 
 
 async def test_a_cancelled_request_leaves_the_queue() -> None:
