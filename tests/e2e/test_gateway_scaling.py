@@ -32,9 +32,9 @@ PATIENCE_S = 240.0
 @pytest.fixture
 def port(tmp_path: Path) -> Iterator[int]:
     config, port = tmp_path / "config.yaml", free_port()
-    with EmbeddedValkey() as valkey, some_nodes(2) as ray_address:
+    with EmbeddedValkey() as valkey, some_nodes(2) as nodes:
         config.write_text(CONFIG.format(port=port, redis=valkey.url))
-        process = UpProcess(["--address", ray_address, "--config", str(config)], {})
+        process = UpProcess(["--address", nodes.address, "--config", str(config)], {})
         try:
             process.wait_until_ready()
             yield port
