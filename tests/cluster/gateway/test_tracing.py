@@ -16,6 +16,8 @@ from cluster.tracing import start_tracing, stop_tracing
 from protos.gemmacluster.v1.generation_pb2 import GenerateRequest
 from protos.gemmacluster.v1.generation_pb2_grpc import GenerationServiceStub
 from tests.cluster.gateway.local_gateway import LocalGateway
+from tests.cluster.gateway.test_tool_calls import options_of
+from tests.cluster.taught_answers import HELLO
 
 TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
@@ -56,12 +58,13 @@ def test_a_request_is_part_of_its_callers_trace(taught_gateway: LocalGateway, sp
 
 def test_nothing_that_was_said_is_in_it(taught_gateway: LocalGateway, spans: InMemorySpanExporter) -> None:
     with Client(taught_gateway.address, timeout_s=30) as client:
-        answer = client.generate("xylophone-4711")
+        answer = client.generate(HELLO.contents, **options_of(HELLO))
     found = _finished(spans)
     assert found["Generate"].attributes is not None
     assert found["Generate"].attributes["gen_ai.usage.output_tokens"] == answer.usage.output_tokens
+    assert [part.text.strip() for part in answer.content.parts] == ["Hm, a greeting.", "Hello there"]
     told = [span.to_json() for span in found.values()]
-    assert not any("xylophone" in text or answer.content.parts[0].text in text for text in told)
+    assert not any(said in text for text in told for said in ("Hello", "greeting"))
 
 
 def test_phases_add_up_to_the_answer(taught_gateway: LocalGateway, spans: InMemorySpanExporter) -> None:
@@ -80,8 +83,11 @@ def test_phases_add_up_to_the_answer(taught_gateway: LocalGateway, spans: InMemo
 
 
 def test_an_error_is_named_by_its_reason(taught_gateway: LocalGateway, spans: InMemorySpanExporter) -> None:
-    with Client(taught_gateway.address, timeout_s=30) as client, pytest.raises(NoVariant):
-        client.generate("x " * 50_000)
+    with Client(taught_gateway.address, timeout_s=30) as client:
+        with pytest.raises(NoVariant):
+            client.generate("x " * 50_000)
+        # The error is at the caller before the span ends; by the answer to another call it has ended.
+        client.count_tokens("hello")
     server = _finished(spans)["Generate"]
     assert server.status.status_code == StatusCode.ERROR
     assert server.attributes is not None
