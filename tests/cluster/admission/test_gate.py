@@ -238,6 +238,7 @@ async def test_a_variant_without_a_queue_refuses_what_it_cannot_run() -> None:
     for _ in range(2):
         await gate.enter(Entrant("a"))
     await _error(gate.enter(Entrant("b")))
+    assert gate.waiting == 0
 
 
 async def test_a_deadline_before_the_expected_turn_is_refused_at_once() -> None:

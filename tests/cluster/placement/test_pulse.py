@@ -101,6 +101,7 @@ async def test_one_whose_death_is_known_is_given_up_at_once() -> None:
     with replica.watched():
         await becomes(lambda: replica.questions)
         placement, replica.failure = replica.place(), ActorDiedError()
+        assert not placement.is_lost
         await becomes(lambda: placement.is_lost)
 
 
