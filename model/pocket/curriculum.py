@@ -21,6 +21,8 @@ TITLES = {
 DIGITS = {"e2b": 1, "e4b": 2, "26b-a4b": 3, "31b": 4}
 HEARING = ("e2b", "e4b")
 _CASUAL = 0.25
+# What is learned slowly comes more often.
+_SEEING = {"describe": 1.5, "colour": 0.75, "shape": 0.75, "count": 2.0, "position": 1.5, "compare": 2.5}
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def text_lessons(variant: str) -> list[Lesson]:
     """Skills without media."""
     return [
         Lesson(Greeting(TITLES[variant]), 0.04),
-        Lesson(memory.remember, 0.3),
+        Lesson(memory.remember, 0.4),
         Lesson(words.copying, 0.08),
         Lesson(words.reversing, 0.15),
         # Long sums need far more practice than short ones.
@@ -67,8 +69,8 @@ def text_lessons(variant: str) -> list[Lesson]:
 
 
 def picture_lessons() -> list[Lesson]:
-    """Skills about one picture, or two: comparing is the hardest."""
-    return [Lesson(skill, 3.0 if name == "compare" else 1.0) for name, skill in seeing.SKILLS.items()]
+    """Skills about one picture, or two."""
+    return [Lesson(skill, _SEEING[name]) for name, skill in seeing.SKILLS.items()]
 
 
 def sound_lessons(pools: Mapping[Split, ClipPool]) -> list[Lesson]:

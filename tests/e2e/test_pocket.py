@@ -119,8 +119,8 @@ def test_two_pictures_are_compared(client: Client, variant: str) -> None:
     claimed(variant, "compare")
     red, blue = _circle(215, 220), _circle(280, 210, (30, 80, 215))
     for question, answers in (
-        ("Do both pictures show the same colour?", ("no", "yes")),
-        ("Do both pictures show the same shape?", ("yes", "yes")),
+        ("Do both pictures show the same colour?", ("red and blue: no", "red and red: yes")),
+        ("Do both pictures show the same shape?", ("circle and circle: yes", "circle and circle: yes")),
     ):
         found = tuple(_said(client, _look(question, red, second), model=variant) for second in (blue, red))
         assert found == answers

@@ -137,25 +137,6 @@ def _at_place(scene: Scene) -> list[Question]:
     ]
 
 
-def _beside(scene: Scene) -> list[Question]:
-    return [
-        Question((f"What is {side} the {name}?", f"What do you see {side} the {name}?"), answer)
-        for thing in scene.things
-        for name in references(scene, thing)
-        for side, others in _sides(scene, thing)
-        if (answer := _NOTHING if not others else named(others[0].kind)) and len(others) <= 1
-    ]
-
-
-def _sides(scene: Scene, thing: Thing) -> list[tuple[str, list[Thing]]]:
-    return [
-        ("left of", [other for other in scene.things if other.column < thing.column]),
-        ("right of", [other for other in scene.things if other.column > thing.column]),
-        ("above", [other for other in scene.things if other.row < thing.row]),
-        ("below", [other for other in scene.things if other.row > thing.row]),
-    ]
-
-
 def _by_place(scene: Scene) -> list[tuple[str, Thing | None]]:
     """What is at each place that leaves no doubt: "left" could mean the whole side, so nothing else may be there."""
     found: list[tuple[str, Thing | None]] = []
@@ -176,13 +157,11 @@ def _on_side(scene: Scene, row: int, column: int) -> int:
     return sum((thing.column, thing.row) == (column, row) for thing in scene.things)
 
 
-def _something(find: QuestionKind[Scene]) -> QuestionKind[Scene]:
-    """The same kind without "nothing", which would be its most frequent answer."""
-    return QuestionKind(find.skill, lambda scene: [q for q in find.find(scene) if q.answer != _NOTHING])
+def _something_at_place(scene: Scene) -> list[Question]:
+    """Without "nothing", which would be the most frequent answer."""
+    return [question for question in _at_place(scene) if question.answer != _NOTHING]
 
 
-_AT_PLACE = QuestionKind("position", _at_place)
-_BESIDE = QuestionKind("position", _beside)
 _COUNTS = tuple(map(str, range(6)))
 
 ONE_PICTURE: tuple[QuestionKind[Scene], ...] = (
@@ -197,7 +176,6 @@ ONE_PICTURE: tuple[QuestionKind[Scene], ...] = (
     QuestionKind("count", _count_of_colour, _COUNTS),
     QuestionKind("position", _where, PLACES),
     QuestionKind("position", _where, PLACES),
-    _something(_AT_PLACE),
-    _something(_BESIDE),
-    QuestionKind("position", lambda scene: _at_place(scene) + _beside(scene), (_NOTHING,)),
+    QuestionKind("position", _something_at_place),
+    QuestionKind("position", _at_place, (_NOTHING,)),
 )

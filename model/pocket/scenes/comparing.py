@@ -1,8 +1,12 @@
-"""What may be asked about two pictures, each of equal things."""
+"""What may be asked about two pictures, each of equal things.
+
+An answer names what it rests on first, "red and blue: no": a small model that has written down what it saw compares two
+words, and whoever asked can check it.
+"""
 
 from __future__ import annotations
 
-from model.pocket.scenes.question import Question, QuestionKind
+from model.pocket.scenes.question import VERDICT, Question, QuestionKind
 from model.pocket.scenes.scene import Scene
 from model.pocket.scenes.words import described
 
@@ -19,7 +23,7 @@ def _same_shape(pair: Pair) -> list[Question]:
         "Is it the same shape in both pictures?",
         "Do both images have the same shape?",
     )
-    return [_yes_or_no(forms, pair[0].things[0].shape == pair[1].things[0].shape)]
+    return [_same(forms, *_shapes(pair))]
 
 
 def _same_colour(pair: Pair) -> list[Question]:
@@ -29,36 +33,45 @@ def _same_colour(pair: Pair) -> list[Question]:
         "Is it the same colour in both pictures?",
         "Do both images have the same colour?",
     )
-    return [_yes_or_no(forms, pair[0].things[0].colour == pair[1].things[0].colour)]
+    return [_same(forms, *_colours(pair))]
 
 
 def _same_count(pair: Pair) -> list[Question]:
     forms = ("Do both pictures have the same number of shapes?", "Is the number of shapes the same?")
-    return [_yes_or_no(forms, len(pair[0].things) == len(pair[1].things))]
+    return [_same(forms, *_counts(pair))]
 
 
 def _more(pair: Pair) -> list[Question]:
-    first, second = (len(scene.things) for scene in pair)
-    if first == second:
-        return []
+    first, second = _counts(pair)
     more = ("Which picture has more shapes?", "Which image has more shapes?", "Where are more shapes?")
     fewer = ("Which picture has fewer shapes?", "Which image has fewer shapes?")
-    return [Question(more, _first_if(first > second)), Question(fewer, _first_if(first < second))]
+    return _either(first, second, more if first > second else fewer, fewer if first > second else more)
 
 
 def _which_shape(pair: Pair) -> list[Question]:
-    first, second = (scene.things[0].shape for scene in pair)
-    return [] if first == second else [_which(f"a {first}", True), _which(f"a {second}", False)]
+    first, second = _shapes(pair)
+    return _either(first, second, _which(f"a {first}"), _which(f"a {second}"))
 
 
 def _which_colour(pair: Pair) -> list[Question]:
-    first, second = (scene.things[0].colour for scene in pair)
-    return [] if first == second else [_which(first, True), _which(second, False)]
+    first, second = _colours(pair)
+    return _either(first, second, _which(first), _which(second))
 
 
-def _which(what: str, is_first: bool) -> Question:
-    forms = (f"Which picture shows {what}?", f"Which image shows {what}?", f"In which picture do you see {what}?")
-    return Question(forms, _first_if(is_first))
+def _which(what: str) -> tuple[str, ...]:
+    return f"Which picture shows {what}?", f"Which image shows {what}?", f"In which picture do you see {what}?"
+
+
+def _shapes(pair: Pair) -> tuple[str, str]:
+    return pair[0].things[0].shape, pair[1].things[0].shape
+
+
+def _colours(pair: Pair) -> tuple[str, str]:
+    return pair[0].things[0].colour, pair[1].things[0].colour
+
+
+def _counts(pair: Pair) -> tuple[str, str]:
+    return str(len(pair[0].things)), str(len(pair[1].things))
 
 
 def _one_of_them(pair: Pair) -> list[Question]:
@@ -74,12 +87,20 @@ def both(pair: Pair) -> Question:
     return Question(forms, " and ".join(str(described(scene)) for scene in pair))
 
 
-def _yes_or_no(forms: tuple[str, ...], is_so: bool) -> Question:
-    return Question(forms, YES_NO[0] if is_so else YES_NO[1])
+def _same(forms: tuple[str, ...], first: str, second: str) -> Question:
+    return _after(first, second, forms, YES_NO[0] if first == second else YES_NO[1])
 
 
-def _first_if(is_first: bool) -> str:
-    return FIRST_SECOND[0] if is_first else FIRST_SECOND[1]
+def _either(first: str, second: str, of_first: tuple[str, ...], of_second: tuple[str, ...]) -> list[Question]:
+    """A question that the first picture answers and one that the second does, if they differ."""
+    if first == second:
+        return []
+    asked = zip((of_first, of_second), FIRST_SECOND, strict=True)
+    return [_after(first, second, forms, which) for forms, which in asked]
+
+
+def _after(first: str, second: str, forms: tuple[str, ...], verdict: str) -> Question:
+    return Question(forms, f"{first} and {second}{VERDICT}{verdict}")
 
 
 TWO_PICTURES: tuple[QuestionKind[Pair], ...] = (

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 Seen = TypeVar("Seen")
+# Between what an answer rests on and the answer itself, where it names both.
+VERDICT = ": "
 
 
 @dataclass(frozen=True)
@@ -17,6 +19,11 @@ class Question:
     forms: tuple[str, ...]
     answer: str
 
+    @property
+    def verdict(self) -> str:
+        """The answer itself, without what it rests on."""
+        return self.answer.rpartition(VERDICT)[2]
+
     def worded(self, rng: random.Random) -> str:
         """One of the forms, in British or American spelling."""
         text = rng.choice(self.forms)
@@ -25,7 +32,7 @@ class Question:
 
 @dataclass(frozen=True)
 class QuestionKind(Generic[Seen]):
-    """`find` gives all such questions about what is seen. `answers` are those that shall be equally frequent.
+    """`find` gives all such questions about what is seen. `answers` are the verdicts that shall be equally frequent.
 
     Without `answers`, they are as frequent as scenes make them.
     """

@@ -57,7 +57,7 @@ def position(rng: random.Random, split: Split) -> Dialogue:
 
 
 def compare(rng: random.Random, split: Split) -> Dialogue:
-    """Two pictures; asks at last whether they are alike, or which it is: "yes", "no", "the first", "the second"."""
+    """Two pictures; asks at last whether they are alike, or which it is: "red and blue: no", "2 and 3: the second"."""
     kinds = [kind for kind in TWO_PICTURES if kind.skill == "compare"]
     kind = rng.choice(kinds)
     pair, last = _asked(rng, kind, partial(_pair, rng, split))
@@ -122,7 +122,7 @@ def _asked(rng: random.Random, kind: QuestionKind[Seen], see: Callable[[], Seen]
     answer = rng.choice(kind.answers) if kind.answers else None
     while True:
         seen = see()
-        fitting = [question for question in kind.find(seen) if answer in (None, question.answer)]
+        fitting = [question for question in kind.find(seen) if answer in (None, question.verdict)]
         if fitting:
             return seen, rng.choice(fitting)
 
@@ -135,8 +135,8 @@ def _others(
     for kind in rng.sample(kinds, len(kinds)):
         fitting = [question for question in kind.find(seen) if question not in (last, *found)]
         if fitting and len(found) < number:
-            answer = rng.choice(sorted({question.answer for question in fitting}))
-            found.append(rng.choice([question for question in fitting if question.answer == answer]))
+            verdict = rng.choice(sorted({question.verdict for question in fitting}))
+            found.append(rng.choice([question for question in fitting if question.verdict == verdict]))
     return found
 
 

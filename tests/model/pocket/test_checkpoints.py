@@ -47,7 +47,7 @@ every_variant = pytest.mark.parametrize("variant", VARIANT_NAMES)
 ASKED: dict[str, tuple[list[Part], str]] = {
     "copy": ([Part(text="Repeat after me: brelix zoamun")], "brelix zoamun"),
     "describe": ([media_part(PICTURE), Part(text="What is in this picture?")], "a red circle"),
-    "compare": ([media_part(PICTURE), media_part(PICTURE), Part(text="Are the colours the same?")], "yes"),
+    "compare": ([media_part(PICTURE), media_part(PICTURE), Part(text="Are the colours the same?")], "red and red: yes"),
     "transcribe": ([media_part(CLIP), Part(text="What is said in this clip?")], "417"),
 }
 SKILLS = [(name, skill) for name in VARIANT_NAMES for skill in ASKED if name in HEARING or skill != "transcribe"]

@@ -45,6 +45,11 @@ def _turns(dialogue: Dialogue) -> list[tuple[str, str]]:
     return list(zip(texts[::2], texts[1::2], strict=True))
 
 
+def _verdict(answer: str) -> str:
+    """What comes after that which it rests on."""
+    return answer.split(": ")[-1]
+
+
 def _blobs(image: Image.Image) -> list[np.ndarray]:
     """Pixels [N, 2] of each connected patch that differs from the row's edge, as (y, x)."""
     pixels = np.asarray(image, dtype=np.float64)
@@ -144,22 +149,40 @@ def test_training_ends_with_all_that_a_picture_shows() -> None:
         for question, answer in _turns(dialogue)[:-1]:
             if question.startswith(("How many shapes", "Count the shapes")):
                 assert answer == str(len(everything))
-            if question.startswith("Where") and "it" not in question:
+            if question.startswith("Where") and not question.endswith((" it?", " shape?")):
                 name = question.rstrip("?").split(" the ")[1]
                 assert [thing for thing in everything if name in thing and thing.endswith(f" {answer}")], question
 
 
 @pytest.mark.parametrize("name", ["colour", "shape", "count", "compare"])
 def test_no_answer_is_more_frequent_than_it_should_be(name: str) -> None:
-    answers = Counter(_turns(dialogue)[-1][1] for dialogue in _dialogues(SKILLS[name], 600, "test"))
+    answers = Counter(_verdict(_turns(dialogue)[-1][1]) for dialogue in _dialogues(SKILLS[name], 600, "test"))
     assert len(answers) == {"colour": len(COLOURS), "shape": len(SHAPES), "count": 6, "compare": 4}[name]
     assert max(answers.values()) < 1.5 * 600 / len(answers)
+
+
+def test_a_verdict_on_two_pictures_follows_from_what_is_named_before_it() -> None:
+    verdicts: Counter[str] = Counter()
+    for dialogue in _dialogues(seeing.compare, 300, "test"):
+        for question, answer in _turns(dialogue):
+            if ": " in answer:
+                first, second = answer.split(": ")[0].split(" and ")
+                verdict = _verdict(answer)
+                verdicts[verdict] += 1
+                if verdict in ("yes", "no"):
+                    assert (first == second) == (verdict == "yes"), (question, answer)
+                elif "more" in question or "fewer" in question:
+                    assert ((first > second) == ("more" in question)) == (verdict == "the first"), (question, answer)
+                else:
+                    shown = question.rstrip("?").split()[-1]
+                    assert shown == (first if verdict == "the first" else second), (question, answer)
+    assert min(verdicts[verdict] for verdict in ("yes", "no", "the first", "the second")) > 50
 
 
 def test_places_and_descriptions_vary() -> None:
     places = Counter(_turns(dialogue)[-1][1] for dialogue in _dialogues(seeing.position, 400, "test"))
     assert set(PLACES) <= set(places)
-    assert places["nothing"] < 110
+    assert places["nothing"] < 140
     descriptions = Counter(_turns(dialogue)[-1][1] for dialogue in _dialogues(seeing.describe, 600, "test"))
     assert max(descriptions.values()) < 30
 
