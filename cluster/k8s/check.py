@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cluster.config import ClusterConfig
+from cluster.config.kubernetes import WorkerGroup
 from cluster.k8s.sizes import needed_at_most, pod_room, replica_loads
-from cluster.kubernetes_config import WorkerGroup
 from cluster.planning.errors import PlanError
 from cluster.planning.gpu_check import memory_refusals
 from cluster.planning.gpus import GIB, find_gpu

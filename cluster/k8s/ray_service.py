@@ -9,6 +9,7 @@ import yaml
 
 from cluster.app import APP_NAME
 from cluster.config import ClusterConfig
+from cluster.config.kubernetes import WorkerGroup
 from cluster.k8s.certificates import gateway_tls, mount_certificate
 from cluster.k8s.names import (
     DASHBOARD_PORT,
@@ -23,7 +24,6 @@ from cluster.k8s.names import (
 )
 from cluster.k8s.pods import confined, draining_end, ray_container, ray_pod, raylet_probe, resources, waiting_end
 from cluster.k8s.sizes import pod_counts, pod_memory_gib
-from cluster.kubernetes_config import WorkerGroup
 
 _OBJECT_STORE_BYTES = 256 * 1024 * 1024  # requests travel by gRPC; the object store holds next to nothing
 _NODE_IDLE_S = 300

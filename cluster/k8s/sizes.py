@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cluster.config import ClusterConfig, VariantConfig
+from cluster.config.kubernetes import WorkerGroup
 from cluster.engines.vllm.parallelism import placement_bundles
-from cluster.kubernetes_config import WorkerGroup
 from cluster.planning.demand import cpu_demand
 from cluster.planning.gpus import GIB
 from cluster.planning.known_models import known_model

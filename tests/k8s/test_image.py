@@ -10,8 +10,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from cluster.config.kubernetes import Images
 from cluster.k8s.pods import USER
-from cluster.kubernetes_config import Images
 from tests.k8s.folders import K8S
 
 ROOT = K8S.parent

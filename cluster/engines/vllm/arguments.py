@@ -15,7 +15,7 @@ from cluster.engines.vllm.parallelism import check_parallelism, num_ranks
 from model.config import ModelConfig
 from model.runtime.sampling import MAX_LOGPROBS
 
-# As cluster/config.py says.
+# As cluster/config/variant.py says.
 _PREFILL_TOKENS = 4096
 # What the variant's own fields set; `vllm.engine_args` may not say otherwise.
 _OWN_FIELDS = {

@@ -5,23 +5,21 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
+
+from cluster.config.section import Section
 
 _DNS_LABEL = re.compile(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?")
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class PodCount(_Section):
+class PodCount(Section):
     """How many pods of a group; what is not said follows from the replicas of its variants."""
 
     min: int | None = Field(None, ge=0, description="Least pods. Default: what the variants' replicas.min take.")
     max: int | None = Field(None, ge=1, description="Most pods. Default: what the variants' replicas.max take.")
 
 
-class WorkerGroup(_Section):
+class WorkerGroup(Section):
     """Pods of one kind of hardware, each a Ray node, and the variants that run on them."""
 
     variants: list[str] = Field(min_length=1, description="Variants whose replicas run on these pods.")
@@ -35,21 +33,21 @@ class WorkerGroup(_Section):
     node_selector: dict[str, str] = Field(default_factory=dict, description="Kubernetes labels of the nodes to use.")
 
 
-class GatewayPods(_Section):
+class GatewayPods(Section):
     """Pods for the gateways, one for each of gateway.replicas."""
 
     cpus: int = Field(2, ge=1, description="CPU cores of a pod.")
     memory_gib: int = Field(4, ge=2, description="Memory of a pod, GiB.")
 
 
-class HeadPod(_Section):
+class HeadPod(Section):
     """The pod of Ray's head, where no replica runs."""
 
     cpus: int = Field(2, ge=1, description="CPU cores.")
     memory_gib: int = Field(8, ge=2, description="Memory, GiB.")
 
 
-class Images(_Section):
+class Images(Section):
     """Container images, each with a tag or a digest."""
 
     cpu: str = Field("gemma-cluster:0.1.0-cpu", description="Head, gateways, and groups without GPUs.")
@@ -65,7 +63,7 @@ class Images(_Section):
         return image
 
 
-class ModelCache(_Section):
+class ModelCache(Section):
     """The volume that keeps downloaded checkpoints, for all pods."""
 
     size_gib: int = Field(300, ge=1, description="Size, GiB. The whole family in bfloat16 takes 140.")
@@ -75,7 +73,7 @@ class ModelCache(_Section):
     storage_class: str | None = Field(None, description="Storage class. Default: the cluster's.")
 
 
-class RedisServers(_Section):
+class RedisServers(Section):
     """The servers for sessions and for Ray's own state. Their password is in the Secret gemma-cluster-redis."""
 
     memory_mib: int = Field(2048, ge=64, description="Most memory that sessions may take, MiB.")
@@ -95,7 +93,7 @@ class RedisServers(_Section):
     )
 
 
-class Certificates(_Section):
+class Certificates(Section):
     """mTLS for callers, with certificates that cert-manager makes and renews."""
 
     issuer: str | None = Field(
@@ -107,7 +105,7 @@ class Certificates(_Section):
     health_port: int = Field(50052, ge=1, le=65535, description="Port for probes, which have no certificate.")
 
 
-class KubernetesConfig(_Section):
+class KubernetesConfig(Section):
     """What `gemma-cluster k8s render` reads beside the rest."""
 
     namespace: str = Field("gemma-cluster", description="Namespace of every object.")
