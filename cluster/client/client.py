@@ -1,25 +1,20 @@
-"""The Python client: needs neither Ray nor torch.
-
-with Client("127.0.0.1:50051") as client:
-    for piece in client.stream("Why is the sky blue?"):
-        print(piece.text, end="")
-"""
+"""Calls of one gateway."""
 
 from __future__ import annotations
 
 import json
-import mimetypes
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import grpc
 from grpc_status import rpc_status
 
-from cluster.errors import AlreadyExists, InvalidRequest, error_from_status
+from cluster.client.content import text_content
+from cluster.client.piece import Piece
+from cluster.client.request_builder import Message, request
+from cluster.errors import AlreadyExists, error_from_status
 from protos.gemmacluster.v1 import (
     admin_pb2,
     admin_pb2_grpc,
@@ -35,51 +30,6 @@ from protos.gemmacluster.v1 import (
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 _MAX_MESSAGE_BYTES = 2**31 - 1
 _RETRY_BUFFER_BYTES = 64 * 1024 * 1024
-_PREFERENCES = {
-    "fast": generation_pb2.ROUTING_PREFERENCE_FAST,
-    "balanced": generation_pb2.ROUTING_PREFERENCE_BALANCED,
-    "best": generation_pb2.ROUTING_PREFERENCE_BEST,
-}
-_PRIORITIES = {"interactive": generation_pb2.PRIORITY_INTERACTIVE, "batch": generation_pb2.PRIORITY_BATCH}
-# The system's own tables often lack these; a slim container has none at all.
-_MIME_TYPES = {
-    ".flac": "audio/flac",
-    ".ogg": "audio/ogg",
-    ".oga": "audio/ogg",
-    ".opus": "audio/ogg",
-    ".wav": "audio/wav",
-    ".webm": "video/webm",
-    ".webp": "image/webp",
-}
-T = TypeVar("T")
-Message = str | content_pb2.Content | Sequence[content_pb2.Content]
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A piece of a streamed answer, and the whole message for what else it holds.
-
-    `text` is for the reader, `thought` is the model's reasoning, `calls` are functions that it wants called. `queue` is
-    all that a message has which only tells how the request stands while it waits.
-    """
-
-    text: str
-    response: generation_pb2.StreamGenerateResponse
-    thought: str = ""
-    calls: tuple[content_pb2.FunctionCall, ...] = ()
-
-    @property
-    def queue(self) -> generation_pb2.QueueStatus | None:
-        """None in every piece of the answer itself."""
-        return self.response.queue_status if self.response.HasField("queue_status") else None
-
-    @classmethod
-    def of(cls, response: generation_pb2.StreamGenerateResponse) -> Piece:
-        """What one message of a stream adds."""
-        parts = response.content.parts
-        text, thought = ("".join(part.text for part in parts if part.thought == wanted) for wanted in (False, True))
-        calls = tuple(part.function_call for part in parts if part.HasField("function_call"))
-        return cls(text, response, thought, calls)
 
 
 class Client:
@@ -223,77 +173,6 @@ class Client:
             self._sessions.DeleteSession(message, timeout=self._timeout_s)
 
 
-def request(
-    message: Message,
-    *,
-    model: str = "auto",
-    session: str = "",
-    system: str | None = None,
-    media: Sequence[str | Path] = (),
-    tools: Sequence[content_pb2.FunctionDeclaration] = (),
-    allowed_variants: Sequence[str] = (),
-    preference: str = "",
-    priority: str = "",
-    request_id: str = "",
-    resumable: bool = False,
-    **generation_config: Any,
-) -> generation_pb2.GenerateRequest:
-    """A GenerateRequest from plain values. `media` are files put before the text; `tools` are what the model may call
-    (see `function`); `preference` is fast, balanced or best, `priority` interactive or batch; with a `request_id` a
-    retry gets the same answer, and with `resumable` too, `Client.resume` takes it up again; the rest are the fields of
-    GenerationConfig (`max_output_tokens`, `temperature`, `seed`, …).
-
-    Raises InvalidRequest for values that a message cannot hold, OSError for a file that cannot be read."""
-    with _refused_as_invalid():
-        built = generation_pb2.GenerateRequest(
-            model=model,
-            session_id=session,
-            request_id=request_id,
-            resumable=resumable,
-            contents=_contents(message, media),
-            tools=tools,
-            generation_config=generation_pb2.GenerationConfig(**generation_config),
-        )
-        if system is not None:
-            built.system_instruction.CopyFrom(text_content(system, content_pb2.ROLE_SYSTEM))
-        built.routing.allowed_variants.extend(allowed_variants)
-        if preference:
-            built.routing.preference = _chosen("routing.preference", preference, _PREFERENCES)
-        if priority:
-            built.priority = _chosen("priority", priority, _PRIORITIES)
-    return built
-
-
-def text_content(text: str, role: content_pb2.Role = content_pb2.ROLE_USER) -> content_pb2.Content:
-    """A turn of text."""
-    return content_pb2.Content(role=role, parts=[content_pb2.Part(text=text)])
-
-
-def function(name: str, description: str, /, **parameters: Any) -> content_pb2.FunctionDeclaration:
-    """A function the model may call: each parameter's JSON schema by its name. All of them are required."""
-    tool = content_pb2.FunctionDeclaration(name=name, description=description)
-    if parameters:
-        tool.parameters.update({"type": "object", "properties": parameters, "required": list(parameters)})
-    return tool
-
-
-def function_results(*results: tuple[content_pb2.FunctionCall, Mapping[str, Any]]) -> content_pb2.Content:
-    """The turn that answers the model's calls, each with what its function returned."""
-    content = content_pb2.Content(role=content_pb2.ROLE_TOOL)
-    for call, returned in results:
-        part = content.parts.add(function_response={"id": call.id, "name": call.name})
-        part.function_response.response.update(returned)
-    return content
-
-
-def media_part(path: str | Path) -> content_pb2.Part:
-    """A file as a part; its media type is told by its name."""
-    known = _MIME_TYPES.get(Path(path).suffix.lower())
-    mime_type = known or mimetypes.guess_type(str(path))[0] or "application/octet-stream"
-    blob = content_pb2.Blob(mime_type=mime_type, data=Path(path).read_bytes())
-    return content_pb2.Part(inline_data=blob)
-
-
 def _retry_options(retries: int) -> list[tuple[str, int | str]]:
     """gRPC's own retries. A gateway that leaves ends calls that cross its GOAWAY with CANCELLED, or UNAVAILABLE."""
     policy = {
@@ -305,30 +184,6 @@ def _retry_options(retries: int) -> list[tuple[str, int | str]]:
     }
     config = {"methodConfig": [{"name": [{}], "retryPolicy": policy}]}
     return [("grpc.service_config", json.dumps(config)), ("grpc.per_rpc_retry_buffer_size", _RETRY_BUFFER_BYTES)]
-
-
-@contextmanager
-def _refused_as_invalid() -> Iterator[None]:
-    """Protobuf refuses unknown names, numbers out of range and text that is no UTF-8 with ValueErrors."""
-    try:
-        yield
-    except ValueError as error:
-        raise InvalidRequest.of("request", str(error)) from error
-
-
-def _chosen(field: str, name: str, choices: Mapping[str, T]) -> T:
-    if name not in choices:
-        raise InvalidRequest.of(field, f"must be {', '.join(choices)}, not {name!r}")
-    return choices[name]
-
-
-def _contents(message: Message, media: Sequence[str | Path]) -> list[content_pb2.Content]:
-    if isinstance(message, str):
-        parts = [*map(media_part, media), content_pb2.Part(text=message)]
-        return [content_pb2.Content(role=content_pb2.ROLE_USER, parts=parts)]
-    if isinstance(message, content_pb2.Content):
-        return [message]
-    return list(message)
 
 
 @contextmanager
