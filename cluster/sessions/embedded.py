@@ -59,11 +59,16 @@ class EmbeddedValkey:
         port: int | None = None,
         password: str | None = None,
         options: Mapping[str, str] | None = None,
+        binary: Path | None = None,
     ) -> None:
-        """The default port is a free one, the default password random. `options` are lines of valkey.conf."""
+        """The default port is a free one, the default password random. `options` are lines of valkey.conf.
+
+        `binary` is a server that takes them too, such as Redis; the default is the Valkey that was installed with us.
+        """
         self._wanted_port = port
         self._password = password or secrets.token_urlsafe(24)
         self._options = dict(options or {})
+        self._program = binary
         self._server: _Server | None = None
 
     @property
@@ -85,7 +90,7 @@ class EmbeddedValkey:
         """Returns when the server answers. Raises EmbeddedValkeyError when it cannot run."""
         if self._server is not None:
             raise EmbeddedValkeyError("the embedded Valkey server runs already")
-        self._server = self._start_on_free_port(_binary())
+        self._server = self._start_on_free_port(self._program or _binary())
 
     def stop(self) -> None:
         """Stops the server, by force if it must; its data are gone. Harmless when it does not run."""

@@ -17,10 +17,11 @@ from tests.cluster.taught_answers import write_taught_answers
 from tests.ports import free_port
 from tests.redis_kinds.cluster import WithCluster
 from tests.redis_kinds.kind import RedisKind
+from tests.redis_kinds.redis_7 import Redis7
 from tests.redis_kinds.sentinel import WithSentinel
 from tests.redis_kinds.single import Single
 
-REDIS_KINDS = {"single": Single, "sentinel": WithSentinel, "cluster": WithCluster}
+REDIS_KINDS = {"single": Single, "redis-7": Redis7, "sentinel": WithSentinel, "cluster": WithCluster}
 MakeGateway = Callable[..., LocalGateway]
 
 

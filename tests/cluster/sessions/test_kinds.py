@@ -14,6 +14,7 @@ from tests.cluster.sessions.calls import TIMEOUT_S, each_is_unavailable_in_time,
 from tests.cluster.sessions.samples import connections_in_use, eventually
 from tests.redis_kinds.cluster import WithCluster
 from tests.redis_kinds.kind import RedisKind
+from tests.redis_kinds.redis_7 import Redis7
 
 pytestmark = pytest.mark.redis
 
@@ -55,3 +56,10 @@ async def test_a_silent_redis_of_any_kind_is_unavailable_in_time_and_is_used_whe
             os.kill(pid, signal.SIGCONT)
     await eventually(lambda: store.list(10))
     await store.close()
+
+
+def test_redis_7_is_redis_itself() -> None:
+    with Redis7() as server, server.client() as client:
+        info = client.info("server")
+    assert info["redis_version"].startswith("7.")
+    assert "valkey_version" not in info
