@@ -6,14 +6,13 @@ import json
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
 from cluster.client import Client
 from cluster.sessions.embedded import EmbeddedValkey
 from tests.cluster.taught_answers import write_taught_answers
-from tests.e2e.up_process import UpProcess
+from tests.e2e.up_process import running_up
 from tests.ports import free_port
 
 # A shell that runs the tests in the background makes them, and all that they start, deaf to Ctrl-C.
@@ -46,17 +45,11 @@ class RunningCluster:
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster]:
     """Runs `gemma-cluster up` with a Valkey of the tests' own, so that they can stop it."""
-    config: Path = tmp_path_factory.mktemp("e2e") / "config.yaml"
-    taught = write_taught_answers(config.with_name("taught"))
-    config.write_text(CONFIG.format(port=free_port(), taught=json.dumps(str(taught))))
-    with EmbeddedValkey() as valkey:
-        process = UpProcess(["--config", str(config)], {"REDIS_URL": valkey.url})
-        try:
-            yield RunningCluster(process.wait_until_ready(), valkey, process.output)
-            assert process.stop() == 0
-            assert process.survivors() == []
-        finally:
-            process.kill()
+    folder = tmp_path_factory.mktemp("e2e")
+    taught = write_taught_answers(folder / "taught")
+    config = CONFIG.format(port=free_port(), taught=json.dumps(str(taught)))
+    with EmbeddedValkey() as valkey, running_up(folder, config, redis_url=valkey.url) as process:
+        yield RunningCluster(process.address, valkey, process.output)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 from cluster.client import Client
 from protos.gemmacluster.v1.admin_pb2 import GetLoadsRequest
 from protos.gemmacluster.v1.admin_pb2_grpc import AdminServiceStub
-from tests.e2e.up_process import UpProcess, eventually
+from tests.e2e.up_process import eventually, running_up
 from tests.ports import free_port
 
 # One answer of the echo is 50 tokens a second: by requests, one replica would do for eight of them.
@@ -34,14 +34,8 @@ PATIENCE_S = 90.0
 
 @pytest.fixture
 def address(tmp_path: Path) -> Iterator[str]:
-    config = tmp_path / "config.yaml"
-    config.write_text(CONFIG.format(port=free_port()))
-    process = UpProcess(["--config", str(config)], {"REDIS_URL": ""})
-    try:
-        yield process.wait_until_ready()
-        assert process.stop() == 0
-    finally:
-        process.kill()
+    with running_up(tmp_path, CONFIG.format(port=free_port())) as process:
+        yield process.address
 
 
 def _replicas(address: str) -> int:

@@ -6,7 +6,6 @@ import signal
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import grpc
 import psutil
@@ -18,7 +17,7 @@ from protos.gemmacluster.v1 import content_pb2
 from protos.gemmacluster.v1.admin_pb2 import GetLoadsRequest, ReplicaLoad
 from protos.gemmacluster.v1.admin_pb2_grpc import AdminServiceStub
 from tests.cluster.media_samples import image
-from tests.e2e.up_process import UpProcess, gateway_process
+from tests.e2e.up_process import gateway_process, running_up
 from tests.ports import free_port
 
 NUM_RANKS, RANK_TIMEOUT_S = 2, 3.0
@@ -34,15 +33,10 @@ PROMPTS = ["Why is the sky blue?", "Count.", "One two three four five six seven 
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    config: Path = tmp_path_factory.mktemp("gang") / "config.yaml"
-    config.write_text(CONFIG.format(port=free_port(), ranks=NUM_RANKS, timeout=RANK_TIMEOUT_S))
-    process = UpProcess(["--config", str(config)], {"REDIS_URL": ""})
-    try:
-        yield process.wait_until_ready()
-        assert process.stop() == 0
-        assert process.survivors() == []
-    finally:
-        process.kill()
+    with running_up(
+        tmp_path_factory.mktemp("gang"), CONFIG.format(port=free_port(), ranks=NUM_RANKS, timeout=RANK_TIMEOUT_S)
+    ) as process:
+        yield process.address
 
 
 def shards(address: str) -> list[psutil.Process]:

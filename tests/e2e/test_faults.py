@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from threading import Barrier
 from typing import Any
 
@@ -16,7 +15,7 @@ from cluster.client import Client, Piece
 from protos.gemmacluster.v1.admin_pb2 import GetLoadsRequest
 from protos.gemmacluster.v1.admin_pb2_grpc import AdminServiceStub
 from protos.gemmacluster.v1.generation_pb2 import GenerateResponse
-from tests.e2e.up_process import UpProcess, a_replica, eventually, kill_replica
+from tests.e2e.up_process import a_replica, eventually, kill_replica, running_up
 from tests.ports import free_port
 
 CONFIG = """
@@ -33,15 +32,8 @@ TEXT = {"e2b": LONG, "native": "count " * 20}
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A cluster of its own, since it is hurt here."""
-    config: Path = tmp_path_factory.mktemp("faults") / "config.yaml"
-    config.write_text(CONFIG.format(port=free_port()))
-    process = UpProcess(["--config", str(config)], {"REDIS_URL": ""})
-    try:
-        yield process.wait_until_ready()
-        assert process.stop() == 0
-        assert process.survivors() == []
-    finally:
-        process.kill()
+    with running_up(tmp_path_factory.mktemp("faults"), CONFIG.format(port=free_port())) as process:
+        yield process.address
 
 
 def _text(variant: str, number: int) -> str:

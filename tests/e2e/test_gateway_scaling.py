@@ -12,7 +12,7 @@ import pytest
 from cluster.client import Client
 from cluster.sessions.embedded import EmbeddedValkey
 from tests.e2e.some_nodes import some_nodes
-from tests.e2e.up_process import UpProcess, eventually, gateway_processes
+from tests.e2e.up_process import eventually, gateway_processes, running_up
 from tests.ports import free_port
 
 CONFIG = """
@@ -31,16 +31,11 @@ PATIENCE_S = 240.0
 
 @pytest.fixture
 def port(tmp_path: Path) -> Iterator[int]:
-    config, port = tmp_path / "config.yaml", free_port()
+    port = free_port()
     with EmbeddedValkey() as valkey, some_nodes(2) as nodes:
-        config.write_text(CONFIG.format(port=port, redis=valkey.url))
-        process = UpProcess(["--address", nodes.address, "--config", str(config)], {})
-        try:
-            process.wait_until_ready()
+        config = CONFIG.format(port=port, redis=valkey.url)
+        with running_up(tmp_path, config, "--address", nodes.address):
             yield port
-            assert process.stop() == 0
-        finally:
-            process.kill()
 
 
 def test_gateways_follow_the_calls_they_carry(port: int) -> None:

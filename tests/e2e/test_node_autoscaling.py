@@ -12,7 +12,7 @@ import pytest
 from cluster.client import Client
 from cluster.sessions.embedded import EmbeddedValkey
 from tests.e2e.fake_nodes import FakeNodes, nodes_as_asked_for
-from tests.e2e.up_process import UpProcess, eventually
+from tests.e2e.up_process import eventually, running_up
 from tests.ports import free_port
 
 # The head has room for one replica. One answer of the echo is 50 tokens a second, so two want a second replica.
@@ -40,16 +40,11 @@ def nodes(tmp_path: Path) -> Iterator[FakeNodes]:
 
 @pytest.fixture
 def address(tmp_path: Path, nodes: FakeNodes) -> Iterator[str]:
-    config, port = tmp_path / "config.yaml", free_port()
+    port = free_port()
     with EmbeddedValkey() as valkey:
-        config.write_text(CONFIG.format(port=port, redis=valkey.url))
-        process = UpProcess(["--address", nodes.address, "--config", str(config)], {})
-        try:
-            process.wait_until_ready()
+        config = CONFIG.format(port=port, redis=valkey.url)
+        with running_up(tmp_path, config, "--address", nodes.address):
             yield f"127.0.0.1:{port}"
-            assert process.stop() == 0
-        finally:
-            process.kill()
 
 
 def _replicas(address: str) -> int:

@@ -21,7 +21,7 @@ from cluster.metrics import METRICS
 from protos.gemmacluster.v1.generation_pb2 import GenerateRequest
 from protos.gemmacluster.v1.generation_pb2_grpc import GenerationServiceStub
 from tests.e2e.span_collector import SpanCollector, span_collector
-from tests.e2e.up_process import UpProcess, eventually
+from tests.e2e.up_process import eventually, running_up
 from tests.ports import free_port
 
 CONFIG = """
@@ -57,21 +57,15 @@ class Observed:
 def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
     """A cluster that answered two calls, refused two, and had one cancelled."""
     folder = tmp_path_factory.mktemp("observability")
-    config, log, metrics_port = folder / "config.yaml", folder / "access.log", free_port()
+    log, metrics_port = folder / "access.log", free_port()
     with span_collector() as (where, collector):
-        text = CONFIG.format(port=free_port(), metrics_port=metrics_port, log=json.dumps(str(log)), collector=where)
-        config.write_text(text)
-        process = UpProcess(["--config", str(config)], {"REDIS_URL": ""})
-        try:
-            address = process.wait_until_ready()
+        config = CONFIG.format(port=free_port(), metrics_port=metrics_port, log=json.dumps(str(log)), collector=where)
+        with running_up(folder, config) as process:
             url = process.wait_for(_WHERE).partition(_WHERE)[2].strip()
             assert url.endswith(f":{metrics_port}/metrics")
-            with Client(address, timeout_s=60) as client:
+            with Client(process.address, timeout_s=60) as client:
                 _call(client)
-            yield Observed(address, url, log, collector)
-            assert process.stop() == 0
-        finally:
-            process.kill()
+            yield Observed(process.address, url, log, collector)
 
 
 def _call(client: Client) -> None:

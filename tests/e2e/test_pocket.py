@@ -8,7 +8,6 @@ import shlex
 import subprocess
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,7 +23,7 @@ from model.pocket.evaluation.messages import png
 from model.pocket.speech.shipped import Sample, samples
 from protos.gemmacluster.v1.content_pb2 import Content, Part
 from protos.gemmacluster.v1.generation_pb2 import GenerateResponse
-from tests.e2e.up_process import UpProcess, eventually, kill_replica
+from tests.e2e.up_process import UpProcess, eventually, kill_replica, running_up
 from tests.pocket_family import claimed
 from tests.ports import free_port
 
@@ -38,16 +37,9 @@ every_variant = pytest.mark.parametrize("variant", VARIANT_NAMES)
 @pytest.fixture(scope="module")
 def pocket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[UpProcess]:
     """A cluster of the shipped checkpoints; of its own, since a replica is killed here."""
-    config: Path = tmp_path_factory.mktemp("pocket") / "config.yaml"
-    config.write_text(json.dumps({"family": "pocket", "gateway": {"port": free_port()}}))
-    process = UpProcess(["--config", str(config)], {"REDIS_URL": ""})
-    try:
-        process.wait_until_ready()
+    config = json.dumps({"family": "pocket", "gateway": {"port": free_port()}})
+    with running_up(tmp_path_factory.mktemp("pocket"), config) as process:
         yield process
-        assert process.stop() == 0
-        assert process.survivors() == []
-    finally:
-        process.kill()
 
 
 @pytest.fixture(scope="module")

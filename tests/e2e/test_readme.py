@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from cluster.config import parse_config
-from tests.e2e.up_process import UpProcess
+from tests.e2e.up_process import running_up
 from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -51,14 +51,8 @@ def _wanted(example: str) -> list[str]:
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Of a cluster like that of `make run`, but for the port."""
-    config: Path = tmp_path_factory.mktemp("readme") / "config.yaml"
-    config.write_text(json.dumps({"gateway": {"port": free_port()}}))
-    process = UpProcess(["--config", str(config)], {"REDIS_URL": ""})
-    try:
-        yield process.wait_until_ready()
-        assert process.stop() == 0
-    finally:
-        process.kill()
+    with running_up(tmp_path_factory.mktemp("readme"), json.dumps({"gateway": {"port": free_port()}})) as process:
+        yield process.address
 
 
 @pytest.mark.parametrize("block", _blocks("python"))

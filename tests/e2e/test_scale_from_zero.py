@@ -10,7 +10,7 @@ import pytest
 
 from cluster.client import Client, Piece
 from protos.gemmacluster.v1.generation_pb2 import QUEUE_REASON_STARTING, QueueStatus
-from tests.e2e.up_process import UpProcess, eventually
+from tests.e2e.up_process import eventually, running_up
 from tests.ports import free_port
 
 # A request that may go anywhere prefers the cold one, and comes to the warm one all the same.
@@ -34,14 +34,8 @@ PATIENCE_S = 240.0
 
 @pytest.fixture
 def address(tmp_path: Path) -> Iterator[str]:
-    config = tmp_path / "config.yaml"
-    config.write_text(CONFIG.format(port=free_port()))
-    process = UpProcess(["--config", str(config)], {"REDIS_URL": ""})
-    try:
-        yield process.wait_until_ready()
-        assert process.stop() == 0
-    finally:
-        process.kill()
+    with running_up(tmp_path, CONFIG.format(port=free_port())) as process:
+        yield process.address
 
 
 def _replicas(client: Client) -> int:

@@ -15,7 +15,7 @@ from cluster.client import Client, Piece
 from cluster.errors import ClusterError
 from cluster.sessions.embedded import EmbeddedValkey
 from tests.e2e.some_nodes import some_nodes
-from tests.e2e.up_process import UpProcess, eventually
+from tests.e2e.up_process import eventually, running_up
 from tests.ports import free_port
 
 WORDS = " ".join(f"w{n}" for n in range(150))
@@ -31,14 +31,10 @@ variants:
 @pytest.fixture
 def address(tmp_path: Path) -> Iterator[str]:
     """Two gateways on one port of different Ray nodes: whichever the kernel picks takes a connection."""
-    path = tmp_path / "config.yaml"
     with some_nodes(3) as nodes, EmbeddedValkey() as valkey:
-        path.write_text(CONFIG.format(port=free_port(), redis=valkey.url))
-        process = UpProcess(["--address", nodes.address, "--config", str(path)], {})
-        try:
-            yield process.wait_until_ready()
-        finally:
-            process.stop()
+        config = CONFIG.format(port=free_port(), redis=valkey.url)
+        with running_up(tmp_path, config, "--address", nodes.address) as process:
+            yield process.address
 
 
 def _gateways(address: str) -> list[psutil.Process]:

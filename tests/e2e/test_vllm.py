@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 
@@ -16,7 +15,7 @@ from protos.gemmacluster.v1.content_pb2 import ROLE_USER, Blob, Content, Part
 from tests.cluster.engines.vllm_here import needs_vllm
 from tests.cluster.media_samples import image
 from tests.cluster.taught_answers import ASK, TOOL, write_taught_answers
-from tests.e2e.up_process import UpProcess
+from tests.e2e.up_process import running_up
 from tests.ports import free_port
 
 pytestmark = list(needs_vllm)
@@ -30,17 +29,11 @@ variants:
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """Of a cluster with one variant, on vLLM. Nothing of it may be left at the end."""
-    config: Path = tmp_path_factory.mktemp("vllm") / "config.yaml"
-    taught = write_taught_answers(config.with_name("taught"))
-    config.write_text(CONFIG.format(port=free_port(), taught=json.dumps(str(taught))))
-    process = UpProcess(["--config", str(config)], {"REDIS_URL": ""})
-    try:
-        with Client(process.wait_until_ready(), timeout_s=60) as client:
-            yield client
-        assert process.stop() == 0
-        assert process.survivors() == []
-    finally:
-        process.kill()
+    folder = tmp_path_factory.mktemp("vllm")
+    taught = write_taught_answers(folder / "taught")
+    config = CONFIG.format(port=free_port(), taught=json.dumps(str(taught)))
+    with running_up(folder, config) as process, Client(process.address, timeout_s=60) as client:
+        yield client
 
 
 def test_thoughts_calls_and_usage_come_as_from_any_engine(client: Client) -> None:

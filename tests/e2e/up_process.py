@@ -9,7 +9,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -26,6 +28,7 @@ class UpProcess:
 
     def __init__(self, arguments: Sequence[str], env: Mapping[str, str]) -> None:
         self.output: list[str] = []
+        self.address = ""
         self._lines: queue.Queue[str | None] = queue.Queue()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "cluster.cli", "up", *arguments],
@@ -48,10 +51,10 @@ class UpProcess:
         self._lines.put(None)
 
     def wait_until_ready(self) -> str:
-        """The address of the ready line. Raises AssertionError with the output when it ends first."""
-        address = self.wait_for(READY).removeprefix(READY).split()[0]
+        """The `address` of the ready line. Raises AssertionError with the output when it ends first."""
+        self.address = self.wait_for(READY).removeprefix(READY).split()[0]
         self._children = set(psutil.Process(self._process.pid).children(recursive=True))
-        return address
+        return self.address
 
     def wait_for(self, text: str) -> str:
         """The next line that has `text`. Raises AssertionError with the output when it ends first."""
@@ -89,6 +92,21 @@ class UpProcess:
                     process.kill()
                 except (psutil.NoSuchProcess, ProcessLookupError):
                     continue
+
+
+@contextmanager
+def running_up(folder: Path, config: str, *arguments: str, redis_url: str = "") -> Iterator[UpProcess]:
+    """Ready, with this configuration written into the folder. In the end it must stop well and leave nothing behind."""
+    file = folder / "config.yaml"
+    file.write_text(config)
+    process = UpProcess([*arguments, "--config", str(file)], {"REDIS_URL": redis_url})
+    try:
+        process.wait_until_ready()
+        yield process
+        assert process.stop() == 0
+        assert process.survivors() == []
+    finally:
+        process.kill()
 
 
 def gateway_process(address: str) -> psutil.Process:
