@@ -27,8 +27,8 @@ _SKILLS = {
     "colour": "names the colour of a thing in it",
     "shape": "names its shape",
     "count": "counts things",
-    "position": "says where a thing is, and what is somewhere",
-    "compare": "compares two pictures",
+    "position": "says where a thing is, and what is at a place",
+    "compare": "compares two pictures, and says what it goes by",
     "transcribe": "writes down spoken words and digits",
     "listen": "answers questions about what is said in a clip",
 }
