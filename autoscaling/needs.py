@@ -21,11 +21,13 @@ class Need:
 
 @dataclass(frozen=True)
 class Outlook:
-    """Work, in replicas' worth of time: now, when a replica asked for now would be ready, and the day's greatest.
-    `strain` is how many replicas a unit of work has lately been found to need, whatever the settings say."""
+    """Work, in replicas' worth of time: now, when a replica asked for now would be ready, most of the last hour, and
+    the day's greatest. `strain` is how many replicas a unit of work has lately been found to need, whatever the
+    settings say."""
 
     present: float
     forecast: float
+    usual: float
     peak: float
     strain: float
 
@@ -39,18 +41,28 @@ def work(signals: VariantSignals, settings: PolicySettings) -> float:
 def lasting_need(signals: VariantSignals, settings: PolicySettings, outlook: Outlook) -> Need:
     """For the load as it is and as it will be.
 
-    Room is kept in proportion to the load, but none for more than there has been: in a burst, not for another on top.
+    Room is kept in proportion to the usual load, and none for more than there has been. What a burst adds gets little:
+    room for another on top would be started for that alone, and go with it.
     """
     return max(_lasting(signals, settings, outlook), key=lambda need: need.replicas)
 
 
-def passing_need(signals: VariantSignals, settings: PolicySettings, present: float) -> Need:
-    """For those who wait already; gone when they have been answered. `present` is the work of those who come."""
+def passing_need(signals: VariantSignals, settings: PolicySettings, present: float, capacity_s: float) -> Need:
+    """For those who wait already; gone when they have been answered. `present` is the work of those who come.
+
+    If those that are ready cannot do it in `backlog_s`, all that start are needed, and as many more as do in
+    `backlog_s` what those leave by then: `capacity_s` is what they can do until that is over.
+    """
     waiting = signals.waiting + signals.held
     answers_s = waiting * signals.tokens_per_answer / settings.decode_tokens_per_s
     backlog_s = answers_s + signals.prefill_tokens_waiting / settings.prefill_tokens_per_s
     reason = f"{waiting:.0f} waiting requests, {backlog_s:.1f} replica-seconds of work, within {settings.backlog_s:g} s"
-    return Need(max(present + backlog_s / settings.backlog_s, 1.0) if waiting else 0.0, reason, "WAITING")
+    replicas = present + backlog_s / settings.backlog_s
+    if replicas > signals.ready:
+        span_s = (signals.cold_start_s or 0.0) + settings.backlog_s
+        more = (backlog_s + present * span_s - capacity_s) / settings.backlog_s
+        replicas = signals.ready + signals.starting + max(0.0, more)
+    return Need(max(replicas, 1.0) if waiting else 0.0, reason, "WAITING")
 
 
 def trouble(signals: VariantSignals, settings: PolicySettings) -> bool:
@@ -69,12 +81,15 @@ def _lasting(signals: VariantSignals, settings: PolicySettings, outlook: Outlook
     load = f"{signals.prompt_tokens_per_s:.0f} prompt and {signals.answer_tokens_per_s:.0f} output tokens/s"
     growth = outlook.forecast / outlook.present - 1 if outlook.present else 0.0
     load += f", {growth:+.0%} to come" if growth > 0.005 else ""
-    roomy = outlook.forecast / settings.utilization
+    usual = min(outlook.forecast, outlook.usual) / settings.utilization
+    needed = max(usual, outlook.forecast / settings.peak_utilization)
     full = max(outlook.forecast, outlook.peak) / settings.peak_utilization
-    if roomy <= full:
-        yield Need(roomy, f"{load}, at {settings.utilization:.0%} of a replica's time", "LOAD")
-    else:
+    if needed > full:
         yield Need(full, f"{load}, at {settings.peak_utilization:.0%} for the day's peak", "PEAK")
+    elif needed > usual:
+        yield Need(needed, f"{load}, at {settings.peak_utilization:.0%} for more than is usual", "LOAD")
+    else:
+        yield Need(usual, f"{load}, at {settings.utilization:.0%} of a replica's time", "LOAD")
     yield Need(outlook.forecast * outlook.strain, f"{load}, which fewer were too slow for", "TROUBLE")
     streams = f"{signals.running:.0f} streams, {settings.sequences:g} a replica"
     yield Need(signals.running / settings.sequences, streams, "STREAMS")

@@ -10,16 +10,18 @@ import math
 import operator
 from dataclasses import dataclass, field, replace
 
-from autoscaling.forecast import forecast, level
+from autoscaling.forecast import forecast, has_jumped, is_falling, level, mean
 from autoscaling.needs import Need, Outlook, floor, lasting_need, passing_need, trouble, work
 from autoscaling.settings import PolicySettings
 from autoscaling.signals import VariantSignals
-from autoscaling.window import Extreme, Peaks
+from autoscaling.window import Extreme, Peaks, Usual
 
 TREND_S = 120.0
 PRESENT_S = 30.0
 # Before so long the greatest load seen says little of what may come.
 PEAK_KNOWN_S = 3 * 3600.0
+# What a steady load has needed once in so long it will need again, so long as it was not more than twice as much.
+WAVER_S, WAVER = 900.0, 2.0
 SETTLED_S, TROUBLE_S, STRAIN_S = 60.0, 30.0, 3600.0
 # Rates are sums of floats; a need of 4.0000000001 is 4.
 _EPSILON = 1e-6
@@ -30,10 +32,13 @@ class PolicyState:
     """What the policy remembers between two decisions."""
 
     started_s: float | None = None
-    history: tuple[tuple[float, float], ...] = ()  # (seconds, work) of the last TREND_S
+    history: tuple[tuple[float, float], ...] = ()  # (seconds, work) of the last TREND_S, or since the work jumped
     peaks: Peaks = field(default_factory=Peaks)  # of work
+    usual: Usual = field(default_factory=Usual)  # work
+    asked: tuple[tuple[float, int], ...] = ()  # (when, how many) of the last steps up
     least: Extreme = field(default_factory=Extreme)
     greatest: Extreme = field(default_factory=Extreme)
+    crest: Extreme = field(default_factory=Extreme)  # the greatest need of the last WAVER_S
     active_s: float | None = None  # when somebody was answered or waited last
     stepped_s: float | None = None
     troubled_s: float | None = None  # since when there has been trouble that nothing explains
@@ -59,7 +64,8 @@ def decide(signals: VariantSignals, settings: PolicySettings, target: int, state
     state = _remember(signals, settings, state)
     outlook = _outlook(signals, state)
     lasting = lasting_need(signals, settings, outlook)
-    need = max(lasting, passing_need(signals, settings, outlook.present), key=lambda item: item.replicas)
+    passing = passing_need(signals, settings, outlook.present, _capacity_s(signals, settings, state))
+    need = max(lasting, passing, key=lambda item: item.replicas)
     state = _widen(signals.time_s, need.replicas, lasting.replicas, settings, state)
     state = _learn(signals, settings, need.replicas, outlook.present, state)
     wanted = _wanted(signals, settings, target, state)
@@ -69,6 +75,8 @@ def decide(signals: VariantSignals, settings: PolicySettings, target: int, state
     replicas = _bounded(allowed, settings)
     if replicas != target:
         state = replace(state, stepped_s=signals.time_s)
+    if replicas > target:
+        state = replace(state, asked=(*state.asked[-31:], (signals.time_s, replicas - target)))
     code = "IDLE" if wanted == 0 and replicas == 0 else need.code
     return Decision(replicas, _explain(replicas, target, wanted, need, settings), code, need.replicas, state)
 
@@ -77,10 +85,13 @@ def _remember(signals: VariantSignals, settings: PolicySettings, state: PolicySt
     now = signals.time_s
     recent = tuple(item for item in state.history if item[0] >= now - TREND_S)
     history = (*recent, (now, work(signals, settings)))
+    if has_jumped(history):
+        history = history[-1:]  # another load, whose trend is not known yet
     return replace(
         state,
         started_s=now if state.started_s is None else state.started_s,
         history=history,
+        usual=state.usual.push(now, level(history, PRESENT_S)),
         peaks=state.peaks.push(now, level(history, PRESENT_S)),
         active_s=now if state.active_s is None or not signals.is_idle else state.active_s,
     )
@@ -91,7 +102,19 @@ def _outlook(signals: VariantSignals, state: PolicyState) -> Outlook:
     to_come = forecast(state.history, present, signals.cold_start_s or 0.0)
     is_known = signals.time_s - (state.started_s or 0.0) >= PEAK_KNOWN_S
     peak = state.peaks.value if is_known else math.inf
-    return Outlook(present, to_come, peak, state.strain.value if state.strain.entries else 0.0)
+    return Outlook(present, to_come, state.usual.value, peak, state.strain.value if state.strain.entries else 0.0)
+
+
+def _capacity_s(signals: VariantSignals, settings: PolicySettings, state: PolicyState) -> float:
+    """Replica-seconds until a replica asked for now has worked for `backlog_s`. Who was asked last is ready last."""
+    cold_s = signals.cold_start_s or 0.0
+    span_s = cold_s + settings.backlog_s
+    total, left = signals.ready * span_s, signals.starting
+    for asked_s, count in reversed(state.asked):
+        count = min(left, count)
+        left -= count
+        total += count * (span_s - max(0.0, asked_s + cold_s - signals.time_s))
+    return total + left * settings.backlog_s
 
 
 def _learn(
@@ -118,6 +141,7 @@ def _widen(now: float, need: float, lasting: float, settings: PolicySettings, st
         state,
         least=state.least.push(now, need, settings.up_delay_s, operator.le),
         greatest=state.greatest.push(now, lasting, settings.down_delay_s, operator.ge),
+        crest=state.crest.push(now, lasting, WAVER_S, operator.ge),
     )
 
 
@@ -132,8 +156,19 @@ def _wanted(signals: VariantSignals, settings: PolicySettings, target: int, stat
         return up
     if watched_s < settings.down_delay_s:
         return target
-    down = max(_ceil(state.greatest.value * (1 + settings.band)), _ceil(floor(signals, settings)), up)
+    least = max(_lately_needed(signals.time_s, state) * (1 + settings.band), floor(signals, settings))
+    down = max(_ceil(least), up)
     return min(target, max(down, 0 if _may_be_zero(signals, settings, state) else 1))
+
+
+def _lately_needed(now: float, state: PolicyState) -> float:
+    """What a step down must leave: the need of the down delay, and of a load that only wavers that of WAVER_S, however
+    short the delay is."""
+    lately = state.usual.since(now - WAVER_S)
+    present = mean([value for _, value in state.history])
+    if max((value for _, value in lately), default=0.0) > WAVER * present or is_falling(lately):
+        return state.greatest.value
+    return max(state.greatest.value, state.crest.value)
 
 
 def _may_be_zero(signals: VariantSignals, settings: PolicySettings, state: PolicyState) -> bool:

@@ -27,7 +27,7 @@ class PolicySettings:
     itl_s: float = 0.1  # target: mean time between the tokens of an answer
     backlog_s: float = 8.0  # in which those that wait should be answered, beside those that come
     utilization: float = 0.5  # share of a replica's time to plan with; the rest is for what may come
-    peak_utilization: float = 0.8  # the same for the greatest load of the last day: there is no planning beyond that
+    peak_utilization: float = 0.8  # the same for load above the usual, and for the greatest of the last day
     kv_use: float = 0.9  # share of the KV cache to plan with
     band: float = 0.1  # goes down only if that is still enough for so much more load
     up_delay_s: float = 0.0  # the need must last so long

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import median
 
 _BUCKET_S, _DAY_S = 300.0, 86_400.0
+_SAMPLE_S, _USUAL_S = 60.0, 3600.0
 Entries = tuple[tuple[float, float], ...]
 
 
@@ -45,3 +47,25 @@ class Peaks:
     def value(self) -> float:
         """The greatest; 0 before there was any."""
         return max((value for _, value in self.entries), default=0.0)
+
+
+@dataclass(frozen=True)
+class Usual:
+    """What the value has been most of the last hour, by one sample a minute: the median, which no burst moves."""
+
+    entries: Entries = ()
+
+    def push(self, time_s: float, value: float) -> Usual:
+        """With a value more, unless this minute has one."""
+        if self.entries and time_s - self.entries[-1][0] < _SAMPLE_S:
+            return self
+        return Usual((*(item for item in self.entries if item[0] > time_s - _USUAL_S), (time_s, value)))
+
+    @property
+    def value(self) -> float:
+        """The median."""
+        return median(value for _, value in self.entries)
+
+    def since(self, time_s: float) -> Entries:
+        """The samples from then on."""
+        return tuple(item for item in self.entries if item[0] >= time_s)

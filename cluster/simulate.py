@@ -32,8 +32,8 @@ def simulate(
 ) -> None:
     """Replays a load against a model of replicas, scaled by our policy and by Ray Serve's default one.
 
-    Says which keeps more requests on target for fewer GPU-hours. Each policy is tried with the same grid of settings,
-    and its best is compared. The replica's figures are examples: measure yours and give them.
+    Says which keeps more requests on target for fewer GPU-hours. Each policy is tried with as many settings of its own,
+    and its best are compared. The replica's figures are examples: measure yours and give them.
 
     Bursts:                     gemma-cluster simulate --load bursty --hours 12
 

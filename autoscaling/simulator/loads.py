@@ -75,10 +75,14 @@ def _diurnal(steps: int, step_s: float, rng: np.random.Generator) -> Floats:
 
 
 def _bursty(steps: int, step_s: float, rng: np.random.Generator) -> Floats:
-    """A flatter wave, and on it about one burst in half an hour: 2 to 5 times the load for 2 to 12 minutes."""
-    rate_T = 0.6 + 0.4 * _diurnal(steps, step_s, rng)
+    """A flatter wave, and on it about one burst in half an hour: 2 to 5 times the load for 2 to 12 minutes.
+
+    Of two at once the higher one counts: were they multiplied, the one minute in which three met would decide all.
+    """
+    times_T = np.ones(steps)
     for start, length, height in _episodes(steps, step_s, rng, every_s=1800, lasting_s=(120, 720)):
-        rate_T[start : start + length] *= 1 + height
+        times_T[start : start + length] = np.maximum(times_T[start : start + length], 1 + height)
+    rate_T: Floats = times_T * (0.6 + 0.4 * _diurnal(steps, step_s, rng))
     return rate_T
 
 

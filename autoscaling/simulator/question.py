@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from autoscaling.simulator.azure import read_trace
-from autoscaling.simulator.comparison import compare
+from autoscaling.simulator.comparison import compare, work
 from autoscaling.simulator.figures import EngineFigures
 from autoscaling.simulator.loads import LOADS, generate
 from autoscaling.simulator.outcome import Targets
@@ -48,7 +48,7 @@ def answer(question: Question, progress: Callable[[int, int], None]) -> str:
     if question.replicas is not None and not 1 <= question.replicas <= MOST_REPLICAS:
         raise ValueError(f"--replicas: {question.replicas} is not between 1 and {MOST_REPLICAS:,}")
     trace = _sized(_trace(question), question, figures)
-    replicas = max(1, round(_work(trace, figures) / _BUSY))
+    replicas = max(1, round(float(work(trace, figures).mean()) / _BUSY))
     comparison = compare(trace, figures, targets, replicas, progress)
     return text_report(trace, figures, targets, comparison, question.whole_grid)
 
@@ -64,25 +64,17 @@ def _trace(question: Question) -> Trace:
         raise ValueError(f"--hours: {question.hours:g} is too long for a load made up; a day is the most")
     # Shapes are the same at any rate; one a second is enough to measure its work by.
     likeness = generate(question.load, question.hours * 3600, 1.0, question.seed)
-    work = _work(likeness, _figures(question))
-    rate = (question.replicas or DEFAULT_REPLICAS) * _BUSY / work
+    busy = float(work(likeness, _figures(question)).mean())
+    rate = (question.replicas or DEFAULT_REPLICAS) * _BUSY / busy
     return generate(question.load, question.hours * 3600, rate, question.seed)
 
 
 def _sized(trace: Trace, question: Question, figures: EngineFigures) -> Trace:
     if question.trace is None or question.replicas is None:
         return trace
-    return trace.scaled(question.replicas * _BUSY / _work(trace, figures))
+    return trace.scaled(question.replicas * _BUSY / float(work(trace, figures).mean()))
 
 
 def _figures(question: Question) -> EngineFigures:
     step_s, sequence_s, prefill, sequences, cold_start_s = question.figures
     return EngineFigures(step_s, sequence_s, prefill, max_sequences=sequences, cold_start_s=cold_start_s)
-
-
-def _work(trace: Trace, figures: EngineFigures) -> float:
-    """Replicas that the load keeps busy on average."""
-    by_kind = trace.counts_TK.sum(axis=0) / (trace.steps * trace.step_s)
-    prefill = float(by_kind @ trace.prompt_tokens_K) / figures.prefill_tokens_per_s
-    batch = figures.max_sequences
-    return prefill + float(by_kind @ trace.output_tokens_K) * figures.decode_step_s(batch) / batch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -67,10 +68,9 @@ def _answers(comparison: Comparison, levels: Sequence[float]) -> str:
     for level in levels:
         ours, serve = hours_at(comparison.ours, level), hours_at(comparison.serve, level)
         points = 100 * (attainment_at(comparison.ours, serve) - level)
-        rows.append(
-            (f"{level:.1%}", f"{ours:,.1f}", f"{serve:,.1f}", f"{1 - ours / serve:.0%}", f"{points:+.1f} points")
-        )
-    tried = f"Each policy at its best over the same grid of {len(comparison.ours)} settings; between two, on a line"
+        more = "too few for ours" if math.isnan(points) else f"{points:+.1f} points"
+        rows.append((f"{level:.1%}", f"{ours:,.1f}", f"{serve:,.1f}", f"{1 - ours / serve:.0%}", more))
+    tried = f"Each policy at its best of {len(comparison.ours)} settings; between two, on a line"
     return f"{tried}\n{_table(rows)}"
 
 
@@ -92,7 +92,7 @@ def _row(choice: Choice) -> tuple[str, ...]:
     outcome = choice.outcome
     return (
         outcome.policy,
-        "2 requests" if choice.share is None else f"{choice.share:.0%}",
+        choice.plans_with,
         f"{choice.down_delay_s:.0f} s",
         f"{outcome.attainment:.1%}",
         f"{outcome.gpu_hours:,.1f}",

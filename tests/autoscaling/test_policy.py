@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from itertools import pairwise
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as given_settings
@@ -155,6 +156,62 @@ def test_room_is_kept_for_what_has_been_and_not_for_more() -> None:
     assert max(targets[:23]) == 16
     assert targets[1_100] == math.ceil(8 * (1 + SETTINGS.band))
     assert targets[-1] == 10
+
+
+@pytest.mark.parametrize("need", [0.9, 1.0, 1.1, 2.0, 4.95])
+@pytest.mark.parametrize("down_delay_s", [20, 60])
+@pytest.mark.parametrize("requests_per_s", [4, 20])
+def test_a_steady_load_near_a_whole_need_never_flaps(need: float, down_delay_s: float, requests_per_s: float) -> None:
+    """Requests that come by chance, of lengths that differ: no change is taken back within a quarter of an hour."""
+    settings = replace(SETTINGS, utilization=0.5, down_delay_s=down_delay_s)
+    for seed in range(3):
+        loads = _by_chance(need * 0.5 * 10_000, requests_per_s, 720, seed)
+        targets = _targets(loads, settings, math.ceil(need))
+        moves = [(at, b > a) for at, (a, b) in enumerate(pairwise(targets)) if a != b]
+        assert not [one for one, two in pairwise(moves) if one[1] != two[1] and two[0] - one[0] <= 90]
+
+
+def _by_chance(prompt_tokens_per_s: float, requests_per_s: float, reports: int, seed: int) -> list[VariantSignals]:
+    rng = np.random.default_rng(seed)
+    counts = rng.poisson(requests_per_s * 10, reports)
+    lengths = [rng.lognormal(-0.32, 0.8, count).sum() for count in counts]  # 1 on average
+    return [_load(prompt_tokens_per_s * sum_ / requests_per_s / 10, cold_start_s=60) for sum_ in lengths]
+
+
+def test_after_a_fall_the_down_delay_alone_counts() -> None:
+    loud, calm = _by_chance(80_000, 20, 60, 0), _by_chance(20_000, 20, 60, 1)
+    targets = _targets(loud + calm, SETTINGS, 11)
+    assert min(targets[:60]) >= 10
+    assert targets[60 + 12] <= 4
+
+
+def test_a_jump_is_no_trend() -> None:
+    """Four times the load from one moment on, measured while it came: not more is expected to come."""
+    targets = _targets([_load(10_000, cold_start_s=120)] * 12 + [_load(20_000)] + [_load(40_000)] * 20, SETTINGS, 2)
+    assert max(targets) == targets[14] == 5
+
+
+def test_in_a_burst_room_is_kept_for_the_usual_load_only() -> None:
+    settings = replace(SETTINGS, utilization=0.25, peak_utilization=0.8)
+    targets = _targets([_load(20_000)] * 30 + [_load(120_000)] * 10 + [_load(40_000)] * 20, settings, 8)
+    assert targets[29] == 8
+    assert max(targets) == 15
+    assert targets[-1] < 15
+
+
+def test_for_those_who_wait_no_more_start_than_they_need_when_that_is_done() -> None:
+    """Two replicas' worth more comes than is there. After 60 s there will be 120 s of work, to do in 8 s: 15 more."""
+    settings = replace(SETTINGS, backlog_s=8, max_up_factor=100)
+    target, state, targets = 4, PolicyState(), []
+    for number in range(6):
+        waiting = 2 * 10_000 * 10 * number
+        busy = _load(60_000, ready=4, starting=target - 4, waiting=10, prefill_tokens_waiting=waiting, cold_start_s=60)
+        decision = decide(replace(busy, time_s=10.0 * number), settings, target, state)
+        target, state = decision.replicas, decision.state
+        targets.append(target)
+    assert targets[0] == 4 + 2 + 15
+    assert targets == sorted(targets)
+    assert targets[-1] <= 30
 
 
 def test_a_need_shorter_than_the_up_delay_moves_nothing() -> None:

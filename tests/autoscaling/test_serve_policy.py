@@ -90,7 +90,7 @@ def test_between_two_decisions_the_target_stays() -> None:
     busy = [ReplicaSignals(running=1, prompt_tokens_per_s=4_000)]
     first, state = policy(_context(10.0, [], running=1, target=1))
     assert policy(_context(10.5, busy, running=1, target=first, policy_state=state))[0] == 1
-    assert policy(_context(11.5, busy, running=1, target=first, policy_state=state))[0] == 3
+    assert policy(_context(11.5, busy, running=1, target=first, policy_state=state))[0] == 4
 
 
 def test_each_change_is_logged_in_one_line(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:

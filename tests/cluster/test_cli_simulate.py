@@ -33,8 +33,8 @@ def test_a_trace_is_replayed_and_both_policies_shown(trace: Path) -> None:
     assert lines[0] == "chats: 120 requests in 0.0333 hours, on average 160 prompt and 23 output tokens"
     assert all(len(line) <= 130 for line in lines)
     assert [line.split()[0] for line in lines if "%  " in line][:3] == ["90.0%", "95.0%", "99.0%"]
-    assert sum(line.startswith("tokens  ") for line in lines) == 1 + 14
-    assert sum(line.startswith("Ray Serve") for line in lines) == 2 + 14
+    assert sum(line.startswith("tokens  ") for line in lines) == 1 + 16
+    assert sum(line.startswith("Ray Serve") for line in lines) == 2 + 16
     assert sum("at most" in line for line in lines) == 3
 
 

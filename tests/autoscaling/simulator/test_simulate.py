@@ -138,6 +138,14 @@ def test_a_load_is_the_same_for_the_same_seed_and_as_heavy_as_asked(load: str) -
     assert trace.requests / 3_600 == pytest.approx(5, rel=0.05)
 
 
+def test_a_burst_is_at_most_five_times_the_load() -> None:
+    """Of six hours, by the five minutes: the wave itself is from 0.72 to 1.28 of its mean."""
+    for seed in range(5):
+        counts_T = generate("bursty", 21_600, 50, seed).counts_TK.sum(axis=1)
+        means = counts_T.reshape(-1, 300).mean(axis=1)
+        assert 2 < means.max() / np.median(means) < 5 * 1.28 / 0.72 * 1.05
+
+
 def test_ten_thousand_replicas_cost_no_more_time_than_one() -> None:
     """A tenth of a day; a day in a minute is the promise, whatever the fleet."""
     scaler = TokenScaler(PolicySettings(max_replicas=50_000, sequences=32, decode_tokens_per_s=800))
