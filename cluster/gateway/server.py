@@ -30,6 +30,9 @@ _POLL_S = 0.05
 _LAST_WORDS_S = 0.5
 # gRPC's own grace ends RPCs without details; ours has passed long before.
 _NEVER_S = 1e6
+# A burst may be so many times what the edge lets in before a call gets no answer but CANCELLED.
+_BURST = 10
+_LONGEST_WAIT_S = 24 * 3600
 
 
 class GrpcServer:
@@ -126,7 +129,7 @@ class GrpcServer:
 
 
 def _options(config: GatewayConfig) -> list[tuple[str, int]]:
-    max_bytes = config.max_message_mb * 1024 * 1024
+    max_bytes, max_burst = config.max_message_mb * 1024 * 1024, _BURST * config.max_concurrent_requests
     return [
         ("grpc.max_receive_message_length", max_bytes),
         ("grpc.max_send_message_length", max_bytes),
@@ -136,4 +139,9 @@ def _options(config: GatewayConfig) -> list[tuple[str, int]]:
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
         ("grpc.http2.max_ping_strikes", 0),
+        # Calls that wait to be taken. gRPC would end some CANCELLED from 1,000 on, and each after 30 s, however many the
+        # edge lets in and whatever their deadlines; nobody asks again for what was cancelled.
+        ("grpc.server.max_pending_requests", max_burst),
+        ("grpc.server.max_pending_requests_hard_limit", max_burst),
+        ("grpc.server_max_unrequested_time_in_server", _LONGEST_WAIT_S),
     ]

@@ -142,6 +142,21 @@ def _drain(client: Client, message: StreamGenerateRequest) -> None:
         list(client.raw_stream(message))
 
 
+def test_a_burst_that_meets_a_busy_gateway_is_answered(make_gateway: MakeGateway) -> None:
+    """Left to itself, gRPC ends calls CANCELLED, which nobody asks again for, once a thousand wait to be taken."""
+    gateway = make_gateway(max_concurrent_requests=4000)
+    with grpc.insecure_channel(gateway.address) as channel:
+        _check(channel)
+        gateway.loop.spawn(_hold_the_loop(1.0))
+        models = channel.unary_unary("/gemmacluster.v1.ModelService/ListModels")
+        calls = [models.future(b"", timeout=20) for _ in range(2000)]
+        assert {call.code() for call in calls} == {grpc.StatusCode.OK}
+
+
+async def _hold_the_loop(seconds: float) -> None:
+    time.sleep(seconds)
+
+
 def test_a_message_over_the_limit_is_refused_and_the_channel_goes_on(make_gateway: MakeGateway) -> None:
     gateway = make_gateway(max_message_mb=1)
     with Client(gateway.address, timeout_s=10) as client:
