@@ -139,8 +139,8 @@ def _options(config: GatewayConfig) -> list[tuple[str, int]]:
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
         ("grpc.http2.max_ping_strikes", 0),
-        # Calls that wait to be taken. gRPC would end some CANCELLED from 1,000 on, and each after 30 s, however many the
-        # edge lets in and whatever their deadlines; nobody asks again for what was cancelled.
+        # Calls that wait to be taken. gRPC would end some CANCELLED from 1,000 on, and each after 30 s, however many
+        # the edge lets in and whatever their deadlines; nobody asks again for what was cancelled.
         ("grpc.server.max_pending_requests", max_burst),
         ("grpc.server.max_pending_requests_hard_limit", max_burst),
         ("grpc.server_max_unrequested_time_in_server", _LONGEST_WAIT_S),
