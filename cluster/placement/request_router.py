@@ -69,12 +69,24 @@ class PrefixRouter(RequestRouter):
     async def _choose_replica_for_request(
         self, pending_request: PendingRequest, *, is_retry: bool = False
     ) -> RunningReplica:
-        """Called by Serve, which then waits for the replica to take the request; one that is silent never does."""
-        replica = await super()._choose_replica_for_request(pending_request, is_retry=is_retry)
+        """Called by Serve, which then waits for the replica to take the request; one that is silent never does.
+
+        Where nobody is being placed, and the replica wanted most is known to have room, it is chosen here and now:
+        Serve's queue comes to the same, but hands each request from task to task.
+        """
+        replica = None if is_retry or self.curr_num_routing_tasks else await self._at_once(pending_request)
+        replica = replica or await super()._choose_replica_for_request(pending_request, is_retry=is_retry)
         placement = _placement(pending_request)
         if placement is not None:
             placement.at(self._tenures.get(replica.replica_id))
         return replica
+
+    async def _at_once(self, pending_request: PendingRequest) -> RunningReplica | None:
+        """Waits for nothing. None if there is no replica, or the one wanted most may be full."""
+        [wanted, *_] = await self.choose_replicas(self._replicas_list, pending_request)
+        known = ((replica, self.replica_queue_len_cache.get(replica.replica_id)) for replica in wanted)
+        with_room = (replica for replica, load in known if load is not None and load < replica.max_ongoing_requests)
+        return next(with_room, None)
 
     async def choose_replicas(
         self, candidate_replicas: list[RunningReplica], pending_request: PendingRequest | None = None

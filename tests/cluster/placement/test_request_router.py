@@ -63,15 +63,19 @@ class Routing:
 
     async def send(self, placement: Placement) -> str:
         """The replica that gets it; it goes on for ever."""
-        number = str(next(self._numbers))
-        metadata = RequestMetadata(request_id=number, internal_request_id=number, call_method="generate")
-        pending = PendingRequest(args=[b"", placement], kwargs={}, metadata=metadata)
+        pending = self.pending(placement)
         replica = await asyncio.wait_for(self._router._choose_replica_for_request(pending), 5)
         self._router.on_send_request(replica.replica_id)
         self.replicas[replica.replica_id.unique_id].queue_len += 1
         self._router.on_request_routed(pending, replica.replica_id, None)  # type: ignore[arg-type]
         assert placement.replica == replica.replica_id.unique_id
         return str(replica.replica_id.unique_id)
+
+    def pending(self, placement: Placement) -> PendingRequest:
+        """A request that has come."""
+        number = str(next(self._numbers))
+        metadata = RequestMetadata(request_id=number, internal_request_id=number, call_method="generate")
+        return PendingRequest(args=[b"", placement], kwargs={}, metadata=metadata)
 
 
 @pytest.fixture
@@ -114,6 +118,13 @@ async def test_a_request_waits_while_all_are_full_and_is_then_served(routing: Ro
     assert not waiting.done()
     routing.replicas["c"].queue_len = 0
     assert await waiting == "c"
+
+
+async def test_a_request_for_a_replica_that_has_room_waits_for_nothing(routing: Routing) -> None:
+    holder = await routing.send(Placement((1, 2)))
+    with pytest.raises(StopIteration) as ended:
+        routing._router._choose_replica_for_request(routing.pending(Placement((1, 2)))).send(None)
+    assert ended.value.value is routing.replicas[holder]
 
 
 async def test_a_lost_replica_is_asked_again_only_if_there_is_no_other(routing: Routing) -> None:
