@@ -28,7 +28,7 @@ MODALITY, REASON, REPLICA, PRIORITY = "modality", "reason", "replica", "priority
 DEPLOYMENT, DIRECTION = "deployment", "direction"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Metric:
     """What is measured. `buckets` makes it a histogram, `is_gauge` a gauge; else it is a counter.
 
