@@ -21,6 +21,7 @@ from cluster.gateway.admin import AdminServicer
 from cluster.gateway.drain import Drain
 from cluster.gateway.edge import Edge
 from cluster.gateway.generation import GenerationServicer
+from cluster.gateway.housekeeping import Housekeeping
 from cluster.gateway.kept_answers import KeptAnswers
 from cluster.gateway.models import ModelServicer
 from cluster.gateway.server import ADMIN, GENERATION, MODELS, SESSIONS, GrpcServer
@@ -68,7 +69,8 @@ class Gateway:
             }
         )
         self._keeping = self._answers.start()
-        running = (self._loads.run(), self._admission.run(), self._watch_health())
+        housekeeping = Housekeeping(lambda: edge.in_flight)
+        running = (self._loads.run(), self._admission.run(), housekeeping.run(), self._watch_health())
         self._tasks = [asyncio.create_task(coroutine) for coroutine in running]
 
     async def _watch_health(self) -> None:
