@@ -41,7 +41,7 @@ class Gate:
         self, variant: str, config: VariantConfig, batch_share: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
         """`clock` gives seconds that never go back."""
-        self._variant = variant
+        self.variant = variant
         self._config = config
         self._clock = clock
         self._queue = FairQueue(batch_share)
@@ -56,6 +56,16 @@ class Gate:
     def in_flight(self) -> int:
         """Requests that run or wait."""
         return self._held + len(self._queue)
+
+    @property
+    def is_cold(self) -> bool:
+        """Whether there is no replica that could run a request."""
+        return self._replicas == 0
+
+    @property
+    def start_timeout_s(self) -> float:
+        """How long a request waits for a replica of a cold variant."""
+        return self._config.replicas.start_timeout_s
 
     @property
     def waiting(self) -> int:
@@ -80,11 +90,11 @@ class Gate:
 
     def standing(self, ticket: Ticket) -> Standing | None:
         """How its request stands. None when it has its turn, and a replica to run on."""
-        is_starting, waits = self._replicas == 0, not ticket.has_turn
-        if not (is_starting or waits):
+        waits = not ticket.has_turn
+        if not (self.is_cold or waits):
             return None
         ahead = int(self._queue.ahead(ticket)) if waits else 0
-        return Standing(is_starting, ahead, self._starts_in_s(ahead) if is_starting else self._turn_in_s(ahead))
+        return Standing(self.is_cold, ahead, self._starts_in_s(ahead) if self.is_cold else self._turn_in_s(ahead))
 
     async def enter(self, entrant: Entrant, on_ticket: Callable[[Ticket], None] = lambda ticket: None) -> Slot:
         """Waits for the entrant's turn; the slot is then the caller's to leave. `on_ticket` gets its ticket at once.
@@ -95,7 +105,7 @@ class Gate:
         self._tick()
         ticket = Ticket(entrant.caller, entrant.priority, entrant.weight, entrant.cost, asyncio.Future())
         on_ticket(ticket)
-        if not self._replicas:
+        if self.is_cold:
             self.on_hold()
         if self._held >= self._slots or len(self._queue):
             await self._wait(ticket, entrant.deadline)
@@ -105,7 +115,7 @@ class Gate:
         return self._slot(ticket, is_charged=False)
 
     def _slot(self, ticket: Ticket, *, is_charged: bool) -> Slot:
-        return Slot(self, ticket if is_charged else None, self._clock(), is_scout=not self._replicas)
+        return Slot(self, ticket if is_charged else None, self._clock(), is_scout=self.is_cold)
 
     async def _wait(self, ticket: Ticket, deadline: float | None) -> None:
         """Ends with a slot held for the ticket, or raises."""
@@ -149,7 +159,7 @@ class Gate:
 
     def came_up(self) -> None:
         """The request that was sent to call a replica up is answered: there is one, whoever else knows of it."""
-        if not self._replicas:
+        if self.is_cold:
             self.resize(1)
 
     def retry_after_s(self) -> float:
@@ -175,7 +185,7 @@ class Gate:
         if len(self._queue) < most:
             return
         loser = self._queue.loser(ticket, most) if most else ticket
-        why = f"{self._variant} is busy, and its queue of {most} is full"
+        why = f"{self.variant} is busy, and its queue of {most} is full"
         refusal = Overloaded(why, retry_after_s=self.retry_after_s())
         if loser is ticket:
             raise refusal
@@ -209,7 +219,7 @@ class Gate:
     def _too_late(self, ticket: Ticket, deadline: float | None) -> DeadlineTooShort:
         wait_s, left_s = self._wait_s(ticket), max(0.0, (deadline or 0.0) - self._clock())
         why = (
-            f"{self._variant} is busy: the call's turn would come in about {wait_s:.1f} s, and its deadline passes in "
+            f"{self.variant} is busy: the call's turn would come in about {wait_s:.1f} s, and its deadline passes in "
             f"{left_s:.1f} s; give it a longer deadline, or retry later"
         )
         return DeadlineTooShort(why, retry_after_s=clamped_retry_s(wait_s - left_s))
@@ -219,7 +229,7 @@ class Gate:
         self._rate.tick(self._clock(), is_busy=self.waiting > 0 and self._replicas > 0)
 
     def _show(self, priority: Priority) -> None:
-        metrics.QUEUED.record(self._queue.depth(priority), self._variant, priority)
+        metrics.QUEUED.record(self._queue.depth(priority), self.variant, priority)
 
 
 def slots_per_replica(config: VariantConfig) -> int:

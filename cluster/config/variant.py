@@ -20,6 +20,12 @@ class ReplicasConfig(Section):
     drain_grace_s: float = Field(
         30, ge=0, description="Seconds that answers of a replica that leaves have; longer ones go on on another."
     )
+    start_timeout_s: float = Field(
+        900,
+        gt=0,
+        description="Seconds that a request waits for the first replica when there is none, before it ends "
+        "UNAVAILABLE; its deadline may pass sooner.",
+    )
     silence_s: float = Field(
         20, ge=0.5, description="Seconds without a sign of life after which a replica's answers go on on another."
     )

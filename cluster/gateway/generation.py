@@ -15,6 +15,7 @@ from cluster.errors import InvalidRequest
 from cluster.gateway import messages
 from cluster.gateway.handlers import Context
 from cluster.gateway.kept_answers import KeptAnswers
+from cluster.gateway.cold_start import bounded_start
 from cluster.gateway.queue_progress import queue_message, with_progress
 from cluster.gateway.request_record import current_record
 from cluster.gateway.turns import Turns, history
@@ -146,7 +147,8 @@ class GenerationServicer:
             log.plan(routed.decision.variant, session.etag if session else "")
         begun = log.begun.chunks if log is not None and log.begun is not None else ()
         is_first = not begun
-        async with aclosing(self._admitted(routed, max_tokens_per_message, begun)) as chunks:
+        admitted = self._admitted(routed, max_tokens_per_message, begun)
+        async with aclosing(bounded_start(admitted, self._admission.gates[routed.decision.variant])) as chunks:
             async for chunk in chunks:
                 if is_first:
                     chunk.responses[0] = _header(routed, chunk, arrived) + chunk.responses[0]

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from cluster.admission.gate import slots_per_replica
+from cluster.admission.gate import Gate, slots_per_replica
 from cluster.client import Client, Piece
 from cluster.engines.base import EngineOutput
+from cluster.errors import Unavailable
 from protos.gemmacluster.v1.generation_pb2 import QUEUE_REASON_BUSY, QUEUE_REASON_STARTING
 from tests.cluster.gateway.hooked_engine import never
 from tests.cluster.gateway.local_gateway import SMALL, LocalGateway
@@ -32,6 +35,12 @@ def cold(gateway: LocalGateway) -> Iterator[threading.Event]:
     yield is_up
     is_up.set()
     gateway.loop.run(_set_running(gateway, 1))
+
+
+@pytest.fixture
+def start_timeout_s(monkeypatch: pytest.MonkeyPatch) -> float:
+    monkeypatch.setattr(Gate, "start_timeout_s", 0.5)
+    return 0.5
 
 
 async def _set_running(gateway: LocalGateway, replicas: int) -> None:
@@ -96,3 +105,27 @@ def test_a_cancelled_request_that_waits_leaves_nothing(
     _until_told(pieces)
     pieces.close()
     assert gateway.becomes_idle()
+
+
+def test_who_waits_for_a_replica_that_never_comes_is_told_in_time(
+    client: Client, gateway: LocalGateway, cold: threading.Event, start_timeout_s: float
+) -> None:
+    """The first is sent to call a replica up, the second waits in the queue."""
+    began = time.monotonic()
+    with ThreadPoolExecutor(2) as pool:
+        calls = [pool.submit(client.generate, WORDS, model=SMALL) for _ in range(2)]
+        errors = [call.exception(timeout=10) for call in calls]
+    assert start_timeout_s < time.monotonic() - began < 5
+    for error in errors:
+        assert isinstance(error, Unavailable)
+        assert str(error) == f"no replica of {SMALL} has started within 0.5 s; nothing was stored"
+        assert error.retry_after_s > 0
+    assert gateway.becomes_idle()
+
+
+def test_once_a_replica_is_there_its_first_answer_takes_as_long_as_it_takes(
+    client: Client, gateway: LocalGateway, cold: threading.Event, start_timeout_s: float
+) -> None:
+    threading.Timer(start_timeout_s / 2, lambda: gateway.loop.run(_set_running(gateway, 1))).start()
+    threading.Timer(2 * start_timeout_s, cold.set).start()
+    assert WORDS in client.generate(WORDS, model=SMALL).content.parts[0].text
