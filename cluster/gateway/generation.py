@@ -13,9 +13,9 @@ from cluster.answers.record import AnswerKey
 from cluster.codec import Codec
 from cluster.errors import InvalidRequest
 from cluster.gateway import messages
+from cluster.gateway.cold_start import bounded_start
 from cluster.gateway.handlers import Context
 from cluster.gateway.kept_answers import KeptAnswers
-from cluster.gateway.cold_start import bounded_start
 from cluster.gateway.queue_progress import queue_message, with_progress
 from cluster.gateway.request_record import current_record
 from cluster.gateway.turns import Turns, history
