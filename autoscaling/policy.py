@@ -39,6 +39,7 @@ class PolicyState:
     least: Extreme = field(default_factory=Extreme)
     greatest: Extreme = field(default_factory=Extreme)
     crest: Extreme = field(default_factory=Extreme)  # the greatest need of the last WAVER_S
+    busiest: Extreme = field(default_factory=Extreme)  # the same of work
     active_s: float | None = None  # when somebody was answered or waited last
     stepped_s: float | None = None
     troubled_s: float | None = None  # since when there has been trouble that nothing explains
@@ -142,6 +143,7 @@ def _widen(now: float, need: float, lasting: float, settings: PolicySettings, st
         least=state.least.push(now, need, settings.up_delay_s, operator.le),
         greatest=state.greatest.push(now, lasting, settings.down_delay_s, operator.ge),
         crest=state.crest.push(now, lasting, WAVER_S, operator.ge),
+        busiest=state.busiest.push(now, level(state.history, PRESENT_S), WAVER_S, operator.ge),
     )
 
 
@@ -164,9 +166,8 @@ def _wanted(signals: VariantSignals, settings: PolicySettings, target: int, stat
 def _lately_needed(now: float, state: PolicyState) -> float:
     """What a step down must leave: the need of the down delay, and of a load that only wavers that of WAVER_S, however
     short the delay is."""
-    lately = state.usual.since(now - WAVER_S)
     present = mean([value for _, value in state.history])
-    if max((value for _, value in lately), default=0.0) > WAVER * present or is_falling(lately):
+    if state.busiest.value > WAVER * present or is_falling(state.usual.since(now - WAVER_S)):
         return state.greatest.value
     return max(state.greatest.value, state.crest.value)
 

@@ -185,6 +185,13 @@ def test_after_a_fall_the_down_delay_alone_counts() -> None:
     assert targets[60 + 12] <= 4
 
 
+@pytest.mark.parametrize("reports", [2, 4, 10, 40])
+def test_after_a_load_of_any_length_has_gone_the_down_delay_alone_counts(reports: int) -> None:
+    targets = _targets([_load(0)] * 7 + [_load(30_000)] * reports + [_load(0)] * 30, SETTINGS, 1)
+    assert max(targets) >= 3
+    assert targets[7 + reports + 20] == 1
+
+
 def test_a_jump_is_no_trend() -> None:
     """Four times the load from one moment on, measured while it came: not more is expected to come."""
     targets = _targets([_load(10_000, cold_start_s=120)] * 12 + [_load(20_000)] + [_load(40_000)] * 20, SETTINGS, 2)
