@@ -167,7 +167,8 @@ def _lately_needed(now: float, state: PolicyState) -> float:
     """What a step down must leave: the need of the down delay, and of a load that only wavers that of WAVER_S, however
     short the delay is."""
     present = mean([value for _, value in state.history])
-    if state.busiest.value > WAVER * present or is_falling(state.usual.since(now - WAVER_S)):
+    was_busier = state.busiest.value > WAVER * present or state.crest.value > WAVER * state.greatest.value
+    if was_busier or is_falling(state.usual.since(now - WAVER_S)):
         return state.greatest.value
     return max(state.greatest.value, state.crest.value)
 

@@ -192,6 +192,14 @@ def test_after_a_load_of_any_length_has_gone_the_down_delay_alone_counts(reports
     assert targets[7 + reports + 20] == 1
 
 
+def test_after_streams_that_are_no_work_have_gone_the_down_delay_alone_counts() -> None:
+    """As gateways have them: they compute no tokens."""
+    busy, idle = VariantSignals(0, running=100), VariantSignals(0)
+    targets = _targets([idle] * 3 + [busy] * 40 + [idle] * 12, SETTINGS, 1)
+    assert max(targets) == 4
+    assert targets[-1] == 1
+
+
 def test_a_jump_is_no_trend() -> None:
     """Four times the load from one moment on, measured while it came: not more is expected to come."""
     targets = _targets([_load(10_000, cold_start_s=120)] * 12 + [_load(20_000)] + [_load(40_000)] * 20, SETTINGS, 2)
