@@ -17,10 +17,10 @@ from model.constraint import Constraint
 from model.runtime.answer import Answer
 from model.runtime.config import RuntimeConfig
 from model.runtime.gang import GangError, Intent
-from model.runtime.half_weights import multiplies_bfloat16, store_half
 from model.runtime.kv_cache import PagedCache
 from model.runtime.output import RuntimeStats, TokenOutput
 from model.runtime.pace import Alone, Pace
+from model.runtime.packed_weights import pack_16_bit
 from model.runtime.prompt_media import PromptMedia
 from model.runtime.runner import Runner
 from model.runtime.sampler import Drawn, Sampler
@@ -64,8 +64,7 @@ class EngineLoop:
         limit = model.config.max_position_embeddings
         if config.max_context > limit:
             raise ValueError(f"max_context {config.max_context} is beyond the model's {limit}")
-        if not multiplies_bfloat16():
-            store_half(model)
+        pack_16_bit(model)
         store_input_major(model)
         weight = next(model.parameters())
         self._config = config

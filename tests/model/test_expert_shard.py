@@ -18,7 +18,8 @@ from model.expert_placement import ExpertPlacement, PlacementError, even_placeme
 from model.expert_shard import ExpertShard, expert_bytes, mixtures
 from model.expert_source import ExpertSource
 from model.full_attention import FullAttention
-from model.half_experts import HalfExperts
+from model.half_linear import HalfLinear
+from model.packed_experts import PackedExperts
 from model.quantization.scheme import Quantization
 from model.weights import load_model
 from tests.model.ranks import run_ranks
@@ -141,10 +142,12 @@ def test_an_expert_takes_anothers_place_as_if_it_had_been_loaded_there(checkpoin
     model, source = load_model(checkpoint), ExpertSource(checkpoint)
     _, moe = list(mixtures(model))[3]
     wanted = moe.experts.gate_up[[0, 1, 6, 3, 4, 5, 6, 7]], moe.experts.down[[0, 1, 6, 3, 4, 5, 6, 7]]
-    experts: Any = HalfExperts(moe.experts.gate_up.half(), moe.experts.down.half()) if is_half else moe.experts
+    experts: Any = (
+        PackedExperts(HalfLinear, moe.experts.gate_up.half(), moe.experts.down.half()) if is_half else moe.experts
+    )
     experts.replace(2, *source.read(3, 6))
     rows, ends = torch.randn(24, 64), torch.arange(3, 25, 3, dtype=torch.int32)
-    expected: Any = HalfExperts(wanted[0].half(), wanted[1].half())
+    expected: Any = PackedExperts(HalfLinear, wanted[0].half(), wanted[1].half())
     torch.testing.assert_close(experts(rows, ends), expected(rows, ends), rtol=1e-2, atol=1e-3)
     source.close()
 

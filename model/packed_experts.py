@@ -1,4 +1,4 @@
-"""Experts with 16-bit weights and 32-bit arithmetic; see HalfLinear.
+"""Experts with 16-bit weights, each packed by itself as this CPU multiplies them best; see HalfLinear, PackedLinear.
 
 Shapes: R rows sorted by expert, X experts, D hidden, I and O input and output size of a weight.
 """
@@ -10,16 +10,17 @@ from torch import Tensor
 
 from model.half_linear import HalfLinear
 from model.layers import Layer, gelu_gate
+from model.packed_linear import PackedLinear
 
 
-class HalfExperts(Layer):
-    """X gated MLPs, each packed by itself, applied to rows sorted by expert: see moe.Experts, its twin."""
+class PackedExperts(Layer):
+    """X gated MLPs of layers of one kind, applied to rows sorted by expert: see moe.Experts, its twin."""
 
-    def __init__(self, gate_up_XOI: Tensor, down_XOI: Tensor) -> None:
+    def __init__(self, kind: type[HalfLinear] | type[PackedLinear], gate_up_XOI: Tensor, down_XOI: Tensor) -> None:
         super().__init__()
+        self._kind = kind
         self._experts = [
-            (HalfLinear(gate_up_OI), HalfLinear(down_OI))
-            for gate_up_OI, down_OI in zip(gate_up_XOI, down_XOI, strict=True)
+            (kind(gate_up_OI), kind(down_OI)) for gate_up_OI, down_OI in zip(gate_up_XOI, down_XOI, strict=True)
         ]
 
     def forward(self, rows_RD: Tensor, ends_X: Tensor) -> Tensor:
@@ -33,4 +34,4 @@ class HalfExperts(Layer):
 
     def replace(self, index: int, gate_up_OI: Tensor, down_OI: Tensor) -> None:
         """Puts another expert, of the same 16-bit type, in the place of one."""
-        self._experts[index] = (HalfLinear(gate_up_OI), HalfLinear(down_OI))
+        self._experts[index] = (self._kind(gate_up_OI), self._kind(down_OI))

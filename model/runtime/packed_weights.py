@@ -1,4 +1,4 @@
-"""Fits a model stored in 16 bits to a CPU that can only multiply 32: half the memory, all of the speed."""
+"""Fits a model stored in 16 bits to the CPU that computes it: weights in the order in which its kernels read them."""
 
 import logging
 
@@ -6,10 +6,11 @@ import torch
 from torch import nn
 
 from model.embeddings import ScaledEmbedding
-from model.half_experts import HalfExperts
 from model.half_linear import HalfLinear
 from model.layers import Linear
 from model.moe import Experts
+from model.packed_experts import PackedExperts
+from model.packed_linear import PackedLinear
 from model.quantization.swap import QuantizedTensor
 from model.transformer import Transformer
 
@@ -25,29 +26,32 @@ def multiplies_bfloat16() -> bool:
 
 
 @torch.inference_mode(False)
-def store_half(model: Transformer, smallest: int = _SMALLEST) -> None:
-    """Turns each 16-bit Linear and Experts into its twin that computes in float32.
+def pack_16_bit(model: Transformer, *, in_bfloat16: bool | None = None, smallest: int = _SMALLEST) -> None:
+    """Turns each 16-bit Linear and Experts into its packed twin: half the memory of float32, and faster.
 
-    Weights of fewer than `smallest` elements become float32. Embedding tables stay as they are: they are read by the
-    row. Where the twins cannot be used (other devices and machines, weights that are not 16 bits wide or too large
+    The twin computes in bfloat16 where this CPU can (or as `in_bfloat16` says), else in float32, and so does the model
+    then. Weights of fewer than `smallest` elements are not packed. Embedding tables stay as they are: they are read by
+    the row. Where the twins cannot be used (other devices and machines, weights that are not 16 bits wide or too large
     for them), the model is left alone.
     """
     if model.dtype == torch.float32:
         return
+    kind = PackedLinear if (multiplies_bfloat16() if in_bfloat16 is None else in_bfloat16) else HalfLinear
     layers = {name: module for name, module in model.named_modules() if isinstance(module, Linear | Experts)}
     weights = [weight for module in layers.values() for weight in module.parameters(recurse=False) if weight.dim() > 1]
     # A quantised embedding has its own kernel.
     tables = [model.embedding.weight] if isinstance(model.embedding, ScaledEmbedding) else []
-    if not all(HalfLinear.can_hold(weight) for weight in tables + weights):
+    if not all(kind.can_hold(weight) for weight in tables + weights):
         return
-    logger.info("no bfloat16 arithmetic on this CPU: 16-bit weights are computed with in float32")
     if model.head is None and tables:
-        model.head = HalfLinear(model.embedding.weight)
+        model.head = kind(model.embedding.weight)
     for name, module in layers.items():
         owner, _, leaf = name.rpartition(".")
         if _size(module) >= smallest:
-            setattr(model.get_submodule(owner), leaf, _half(module))
-    _widen(model)
+            setattr(model.get_submodule(owner), leaf, _packed(kind, module))
+    if kind is HalfLinear:
+        logger.info("no bfloat16 arithmetic on this CPU: 16-bit weights are computed with in float32")
+        _widen(model)
 
 
 def _size(module: Linear | Experts) -> int:
@@ -55,10 +59,12 @@ def _size(module: Linear | Experts) -> int:
     return module.down[0].numel() if isinstance(module, Experts) else module.weight.numel()
 
 
-def _half(module: Linear | Experts) -> HalfLinear | HalfExperts:
+def _packed(
+    kind: type[HalfLinear] | type[PackedLinear], module: Linear | Experts
+) -> HalfLinear | PackedLinear | PackedExperts:
     if isinstance(module, Experts):
-        return HalfExperts(module.gate_up, module.down)
-    return HalfLinear(module.weight, module.bias)
+        return PackedExperts(kind, module.gate_up, module.down)
+    return kind(module.weight, module.bias)
 
 
 def _widen(model: nn.Module) -> None:
