@@ -24,10 +24,10 @@ from model.multimodal import load_multimodal
 from model.quantization.scheme import Quantization
 from model.runtime.config import RuntimeConfig
 from model.runtime.gang import GangSeat
-from model.runtime.half_weights import multiplies_bfloat16
 from model.runtime.loop import EngineLoop
 from model.runtime.output import TokenOutput
 from model.runtime.pace import Together
+from model.runtime.packed_weights import multiplies_bfloat16
 from model.runtime.scheduler import QueueFullError
 from model.tokenizer import Tokenizer
 
