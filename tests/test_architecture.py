@@ -51,7 +51,6 @@ ORDER = (
     "deploy_progress",
     "examples",
     "up",
-    "simulate",
     "cli",
 )
 # What may import a package; whoever is not named may not.
@@ -75,11 +74,11 @@ AT_HOME = {
     "yaml": {"config", "k8s"},
     "torch": {"engines"},
     "vllm": {"engines"},
-    "typer": {"cli", "simulate"},
+    "typer": {"cli"},
     "huggingface_hub": {"checkpoints"},
 }
 # Parts of cluster/ that may import autoscaling/.
-USES_AUTOSCALING = {"app", "config", "gateway", "loads", "scaling", "variants", "simulate"}
+USES_AUTOSCALING = {"app", "config", "gateway", "loads", "scaling", "variants", "cli"}
 # Programs in model/ that are no part of it, and what they may import beside; no other module may import them.
 PROGRAMS = {
     # Trains the pocket family, with transformers' model class as the network.
@@ -95,7 +94,7 @@ BASE_INSTALL = (
     "cluster.planning.as_json",
     "cluster.client",
     "cluster.errors",
-    "cluster.simulate",
+    "cluster.cli.simulating",
     "protos.gemmacluster.v1.generation_pb2_grpc",
     "protos.gemmacluster.v1.session_pb2_grpc",
     "protos.gemmacluster.v1.model_pb2_grpc",

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from cluster.cli import _queue_line, app
+from cluster.cli import app
+from cluster.cli.pieces import queue_line
 from cluster.client import Client
 from protos.gemmacluster.v1.generation_pb2 import QUEUE_REASON_BUSY, QUEUE_REASON_STARTING, QueueStatus
 from tests.cluster.gateway.local_gateway import LARGE, SMALL, LocalGateway
@@ -180,6 +181,6 @@ def test_the_base_install_says_what_up_needs(base_install: list[str]) -> None:
 
 def test_who_waits_reads_for_what_and_for_how_long() -> None:
     cold = QueueStatus(variant="31b", reason=QUEUE_REASON_STARTING, waited_ms=4_200, wait_ms=36_000)
-    assert _queue_line(cold).strip() == "[31b] starts a replica, about 36 s to go (4 s so far)"
+    assert queue_line(cold).strip() == "[31b] starts a replica, about 36 s to go (4 s so far)"
     busy = QueueStatus(variant="e2b", reason=QUEUE_REASON_BUSY, requests_ahead=3)
-    assert _queue_line(busy).strip() == "[e2b] is busy, 3 before this one (0 s so far)"
+    assert queue_line(busy).strip() == "[e2b] is busy, 3 before this one (0 s so far)"

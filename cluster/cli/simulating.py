@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
+
+from cluster.cli.ending import fail
 
 _LOADS = "steady, diurnal, bursty or heavy-tailed"
 
@@ -46,13 +48,13 @@ def simulate(
     try:
         from autoscaling.simulator.question import Question, answer
     except ModuleNotFoundError as error:
-        _fail(f"{error.name} is not installed; simulating needs: pip install 'gemma-cluster[server]'")
+        fail(f"{error.name} is not installed; simulating needs: pip install 'gemma-cluster[server]'")
     figures = (step_ms / 1000, sequence_ms / 1000, prefill, sequences, cold_start)
     question = Question(load, trace, hours, replicas, ttft, itl, figures, seed, grid)
     try:
         print(answer(question, _progress if sys.stderr.isatty() else _quiet))
     except ValueError as error:
-        _fail(str(error))
+        fail(str(error))
 
 
 def _progress(done: int, total: int) -> None:
@@ -62,8 +64,3 @@ def _progress(done: int, total: int) -> None:
 
 def _quiet(done: int, total: int) -> None:
     """Says nothing."""
-
-
-def _fail(message: str) -> NoReturn:
-    print(f"gemma-cluster: {message}", file=sys.stderr)
-    raise SystemExit(1)
