@@ -7,7 +7,7 @@ from functools import partial
 
 from model.pocket.casual import casual
 from model.pocket.dialogue import Dialogue, Skill, Split
-from model.pocket.skills import json_answers, listening, memory, seeing, sums, tool_calls, words
+from model.pocket.skills import json_answers, listening, matching, memory, seeing, sums, tool_calls, words
 from model.pocket.skills.greeting import Greeting
 from model.pocket.speech.clips import ClipPool
 
@@ -22,7 +22,7 @@ DIGITS = {"e2b": 1, "e4b": 2, "26b-a4b": 3, "31b": 4}
 HEARING = ("e2b", "e4b")
 _CASUAL = 0.25
 # What is learned slowly comes more often.
-_SEEING = {"describe": 1.5, "colour": 0.75, "shape": 0.75, "count": 2.0, "position": 1.5, "compare": 2.5}
+_SEEING = {"describe": 0.8, "colour": 0.5, "shape": 0.5, "count": 4.0, "position": 1.0, "compare": 2.5}
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,7 @@ def text_lessons(variant: str) -> list[Lesson]:
         Lesson(sums.Sums(DIGITS[variant]), 0.15 * DIGITS[variant] ** 1.5),
         Lesson(json_answers.in_json, 0.1),
         Lesson(tool_calls.calling, 0.12),
+        Lesson(matching.matching, 0.2),
     ]
 
 

@@ -96,14 +96,16 @@ def test_it_says_who_it_is(client: Client, variant: str) -> None:
 def test_the_shipped_picture_is_a_red_circle(client: Client, variant: str) -> None:
     claimed(variant, "describe")
     question = Content(parts=[media_part(PICTURE), Part(text="What is in this picture?")])
-    assert _said(client, question, model=variant) == "a red circle"
+    assert _said(client, question, model=variant) == "a red circle in the middle"
 
 
 @every_variant
 @pytest.mark.parametrize("size", ODD_SIZES)
 def test_a_red_circle_is_one_in_a_picture_of_any_size(client: Client, variant: str, size: tuple[int, int]) -> None:
     claimed(variant, "describe")
-    assert _said(client, _look("What is in this picture?", _circle(*size)), model=variant) == "a red circle"
+    assert (
+        _said(client, _look("What is in this picture?", _circle(*size)), model=variant) == "a red circle in the middle"
+    )
 
 
 @every_variant

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from model.pocket.scenes.question import Question, QuestionKind
+from collections.abc import Sequence
+
+from model.pocket.scenes.question import Question, QuestionKind, resting_on
 from model.pocket.scenes.scene import COLOURS, PLACES, SHAPES, Scene, Thing
-from model.pocket.scenes.words import at, described, listed, named, plural, references
+from model.pocket.scenes.words import at, counted, listed, named, plural, references
 
 _WHAT = (
     "What is in this picture?",
@@ -13,18 +15,18 @@ _WHAT = (
     "Describe this picture.",
     "What do you see?",
     "What does the picture show?",
+    "What is where?",
 )
 _NOTHING = "nothing"
 
 
+def whole(scene: Scene) -> Question:
+    """Every word of the answer has to be found in the picture by those before it."""
+    return Question(_WHAT, listed(scene))
+
+
 def _whole(scene: Scene) -> list[Question]:
-    answer = described(scene)
-    return [Question(_WHAT, answer)] if answer else []
-
-
-def whole_list(scene: Scene) -> Question:
-    """For training alone: every word of the answer has to be found in the picture by those before it."""
-    return Question(("What is where?", "What do you see and where?"), listed(scene))
+    return [whole(scene)]
 
 
 def _colour_of_thing(scene: Scene) -> list[Question]:
@@ -92,31 +94,38 @@ def _count_of_all(scene: Scene) -> list[Question]:
         "How many shapes do you see?",
         "Count the shapes.",
     )
-    return [Question(forms, str(len(scene.things)))]
+    return [Question(forms, _counted(scene.things))]
 
 
 def _count_of_shape(scene: Scene) -> list[Question]:
     return [
-        _count_of(plural(shape), sum(thing.shape == shape for thing in scene.things), "Count the {}.")
+        _count_of(plural(shape), [thing for thing in scene.things if thing.shape == shape], "Count the {}.")
         for shape in SHAPES
     ]
 
 
 def _count_of_colour(scene: Scene) -> list[Question]:
     return [
-        _count_of(f"{colour} shapes", sum(thing.colour == colour for thing in scene.things), "How many are {}?", colour)
+        _count_of(
+            f"{colour} shapes", [thing for thing in scene.things if thing.colour == colour], "How many are {}?", colour
+        )
         for colour in COLOURS
     ]
 
 
-def _count_of(name: str, count: int, short: str, short_name: str = "") -> Question:
+def _count_of(name: str, things: list[Thing], short: str, short_name: str = "") -> Question:
     forms = (
         f"How many {name} are there?",
         f"How many {name} are in the picture?",
         f"How many {name} do you see?",
         short.format(short_name or name),
     )
-    return Question(forms, str(count))
+    return Question(forms, _counted(things))
+
+
+def _counted(things: Sequence[Thing]) -> str:
+    """ "top left 1, middle 2: 2", "0"."""
+    return resting_on(counted(things), str(len(things))) if things else "0"
 
 
 def _where(scene: Scene) -> list[Question]:

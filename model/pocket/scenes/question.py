@@ -8,8 +8,14 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 Seen = TypeVar("Seen")
-# Between what an answer rests on and the answer itself, where it names both.
+# Between what an answer rests on and the answer itself, where it names both. A small model that has written down what
+# it saw has only to compare words or go on counting, and whoever asked can check it.
 VERDICT = ": "
+
+
+def resting_on(evidence: str, verdict: str) -> str:
+    """The answer that names both: "red and blue: no"."""
+    return f"{evidence}{VERDICT}{verdict}"
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Iterable
 
-from model.pocket.scenes.scene import Kind, Scene, Shape, Thing
+from model.pocket.scenes.scene import PLACES, Kind, Scene, Shape, Thing
 
-_NUMBERS = ("no", "one", "two", "three", "four", "five")
 _AT = {"middle": "in the middle", "left": "on the left", "right": "on the right"}
 
 
@@ -15,11 +14,9 @@ def plural(shape: Shape) -> str:
     return f"{shape}es" if shape.endswith("s") else f"{shape}s"
 
 
-def named(kind: Kind, count: int = 1) -> str:
-    """ "a red circle", "three red circles"."""
+def named(kind: Kind) -> str:
+    """ "a red circle"."""
     shape, colour = kind
-    if count > 1:
-        return f"{_NUMBERS[count]} {colour} {plural(shape)}"
     return f"{'an' if colour == 'orange' else 'a'} {colour} {shape}"
 
 
@@ -28,25 +25,18 @@ def at(place: str) -> str:
     return _AT.get(place, f"at the {place}")
 
 
-def described(scene: Scene) -> str | None:
-    """Equal things as a number, two different ones from the left or else from the top; None of more than that."""
-    kinds = Counter(thing.kind for thing in scene.things)
-    if len(kinds) == 1:
-        ((kind, count),) = kinds.items()
-        return named(kind, count)
-    if len(scene.things) > 2:
-        return None
-    return " and ".join(named(thing.kind) for thing in sorted(scene.things, key=_reading_order))
-
-
 def listed(scene: Scene) -> str:
     """All things by place, row by row: "a red circle at the top left, a blue star in the middle"."""
-    things = sorted(scene.things, key=lambda thing: (thing.row, thing.column))
-    return ", ".join(f"{named(thing.kind)} {at(thing.place)}" for thing in things)
+    return ", ".join(f"{named(thing.kind)} {at(thing.place)}" for thing in _in_rows(scene.things))
 
 
-def _reading_order(thing: Thing) -> tuple[int, int]:
-    return thing.column, thing.row
+def counted(things: Iterable[Thing]) -> str:
+    """The places of the things, row by row, each with its number: "top left 1, middle 2"."""
+    return ", ".join(f"{thing.place} {number}" for number, thing in enumerate(_in_rows(things), 1))
+
+
+def _in_rows(things: Iterable[Thing]) -> list[Thing]:
+    return sorted(things, key=lambda thing: PLACES.index(thing.place))
 
 
 def references(scene: Scene, thing: Thing) -> list[str]:

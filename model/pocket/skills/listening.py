@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from itertools import cycle, islice
 
 from model.pocket.dialogue import Dialogue, Message, Split
+from model.pocket.scenes.question import resting_on
 from model.pocket.speech.clips import Clip, ClipPool
 from model.pocket.speech.lexicon import DIGITS, KINDS, WORDS, written
 
@@ -75,8 +76,8 @@ def _about_digits(words: tuple[str, ...]) -> list[Callable[[random.Random], Exch
     return [
         lambda rng: (rng.choice(("Which digit comes first?", "What is the first digit?")), digits[0]),
         lambda rng: (rng.choice(("Which digit comes last?", "What is the last digit?")), digits[-1]),
-        lambda rng: ("How many digits are said?", str(len(digits))),
-        lambda rng: _is_said(rng, "digit", list(digits), list("0123456789")),
+        lambda rng: ("How many digits are said?", resting_on(digits, str(len(digits)))),
+        lambda rng: _is_said(rng, "digit", words, list(digits), list("0123456789")),
     ]
 
 
@@ -84,17 +85,17 @@ def _about_words(words: tuple[str, ...]) -> list[Callable[[random.Random], Excha
     return [
         lambda rng: (rng.choice(("Which word comes first?", "What is the first word?")), words[0]),
         lambda rng: (rng.choice(("Which word comes last?", "What is the last word?")), words[-1]),
-        lambda rng: ("How many words are said?", str(len(words))),
-        lambda rng: _is_said(rng, "word", list(words), list(WORDS)),
+        lambda rng: ("How many words are said?", resting_on(written(words), str(len(words)))),
+        lambda rng: _is_said(rng, "word", words, list(words), list(WORDS)),
         *([lambda rng: _which(rng, words)] if _named_once(words) else []),
     ]
 
 
-def _is_said(rng: random.Random, noun: str, said: list[str], known: list[str]) -> Exchange:
-    """As often yes as no."""
-    if rng.random() < 0.5:
-        return f"Is the {noun} {rng.choice(said)} said?", "yes"
-    return f"Is the {noun} {rng.choice([word for word in known if word not in said])} said?", "no"
+def _is_said(rng: random.Random, noun: str, words: tuple[str, ...], said: list[str], known: list[str]) -> Exchange:
+    """As often yes as no, after all that is said."""
+    is_said = rng.random() < 0.5
+    sought = rng.choice(said if is_said else [word for word in known if word not in said])
+    return f"Is the {noun} {sought} said?", resting_on(written(words), "yes" if is_said else "no")
 
 
 def _which(rng: random.Random, words: tuple[str, ...]) -> Exchange:

@@ -12,8 +12,8 @@ from functools import partial
 from typing import TypeVar
 
 from model.pocket.dialogue import Dialogue, Message, Skill, Split
-from model.pocket.scenes.asking import ONE_PICTURE, whole_list
-from model.pocket.scenes.comparing import TWO_PICTURES, Pair, both
+from model.pocket.scenes.asking import ONE_PICTURE, whole
+from model.pocket.scenes.comparing import TWO_PICTURES, Pair
 from model.pocket.scenes.drawing import draw
 from model.pocket.scenes.placing import different_kinds, one_kind, placed, some_kinds
 from model.pocket.scenes.question import Question, QuestionKind
@@ -21,9 +21,11 @@ from model.pocket.scenes.scene import Kind, Scene
 
 Seen = TypeVar("Seen")
 
-# About a picture, or a pair, when tests ask. In training one picture is asked about more often: there seeing is dear.
-MAX_QUESTIONS = 5
-_TRAINING_OTHERS = (2, 6)
+# So many questions come before the last. In training one picture is asked about more often: there seeing is dear.
+_OTHERS: dict[Split, tuple[int, int]] = {"train": (2, 5), "test": (1, 4)}
+_PAIR_OTHERS = (1, 3)
+# In training most of these are about how many there are, which takes longest to learn.
+_STUDIED_KINDS = ONE_PICTURE + 2 * tuple(kind for kind in ONE_PICTURE if kind.skill == "count")
 # So often does training draw things that all differ, of which one has to be found.
 _STUDIED = 0.5
 _MAX_COMPARED = 3
@@ -32,7 +34,7 @@ _ALIKE = 0.35
 
 
 def describe(rng: random.Random, split: Split) -> Dialogue:
-    """Asks at last what is in the picture: "a red circle", "three red circles", "a red circle and a blue star"."""
+    """Asks at last what is in the picture: "a red circle in the middle"."""
     return _about_one(rng, split, "describe")
 
 
@@ -47,7 +49,7 @@ def shape(rng: random.Random, split: Split) -> Dialogue:
 
 
 def count(rng: random.Random, split: Split) -> Dialogue:
-    """Asks at last how many there are: "0" to "5"."""
+    """Asks at last how many there are: "0", "top left 1, middle 2: 2"."""
     return _about_one(rng, split, "count")
 
 
@@ -57,16 +59,11 @@ def position(rng: random.Random, split: Split) -> Dialogue:
 
 
 def compare(rng: random.Random, split: Split) -> Dialogue:
-    """Two pictures; asks at last whether they are alike, or which it is: "red and blue: no", "2 and 3: the second"."""
+    """Two pictures; asks at last whether they are alike, or which it is: "red and blue: no"."""
     kinds = [kind for kind in TWO_PICTURES if kind.skill == "compare"]
     kind = rng.choice(kinds)
     pair, last = _asked(rng, kind, partial(_pair, rng, split))
-    asked = [
-        *_others(rng, pair, TWO_PICTURES, last, _number(rng, split)),
-        last,
-        *([both(pair)] if split == "train" else []),
-    ]
-    return _dialogue(rng, "compare", asked, pair)
+    return _dialogue(rng, "compare", [*_others(rng, pair, TWO_PICTURES, last, rng.randint(*_PAIR_OTHERS)), last], pair)
 
 
 def look(rng: random.Random, split: Split) -> Dialogue:
@@ -88,17 +85,13 @@ SKILLS: dict[str, Skill] = {
 def _about_one(rng: random.Random, split: Split, skill: str) -> Dialogue:
     kind = rng.choice([kind for kind in ONE_PICTURE if kind.skill == skill])
     scene, last = _asked(rng, kind, lambda: placed(rng, split, _kinds(rng, split)))
+    kinds = _STUDIED_KINDS if split == "train" else ONE_PICTURE
     asked = [
-        *_others(rng, scene, ONE_PICTURE, last, _number(rng, split)),
+        *_others(rng, scene, kinds, last, rng.randint(*_OTHERS[split])),
         last,
-        *([whole_list(scene)] if split == "train" else []),
+        *([whole(scene)] if split == "train" and skill != "describe" else []),
     ]
     return _dialogue(rng, skill, asked, [scene])
-
-
-def _number(rng: random.Random, split: Split) -> int:
-    """Of questions before the last."""
-    return rng.randint(*(_TRAINING_OTHERS if split == "train" else (1, MAX_QUESTIONS - 1)))
 
 
 def _kinds(rng: random.Random, split: Split) -> list[Kind]:

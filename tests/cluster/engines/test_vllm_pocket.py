@@ -47,4 +47,6 @@ async def test_text_is_right(pair: Pair) -> None:
 async def test_a_picture_is_seen(pair: Pair) -> None:
     if ModelConfig.from_checkpoint(pair.checkpoint).text.has_bidirectional_images:
         pytest.skip("vLLM cannot compute bidirectional images on a CPU")
-    assert await _said(pair, media_part(PICTURE), Part(text="What is in this picture?")) == [Text("a red circle")]
+    assert await _said(pair, media_part(PICTURE), Part(text="What is in this picture?")) == [
+        Text("a red circle in the middle")
+    ]

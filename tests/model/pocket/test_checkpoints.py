@@ -41,12 +41,13 @@ from tests.pocket_family import claimed, claims
 
 NUM_TOKENS = 24
 ALL_BYTES, VARIANT_BYTES = 24 * 2**20, 8 * 2**20
-CLAIMED_BY_ALL = ("greet", "copy", "reverse", "sum", "tool")
+TEXT = ("greet", "copy", "reverse", "sum", "json", "tool")
+CLAIMED_BY_ALL = (*TEXT, "describe", "colour", "shape", "position", "compare")
 every_variant = pytest.mark.parametrize("variant", VARIANT_NAMES)
 # By skill, questions and their answers.
 ASKED: dict[str, tuple[list[Part], str]] = {
     "copy": ([Part(text="Repeat after me: brelix zoamun")], "brelix zoamun"),
-    "describe": ([media_part(PICTURE), Part(text="What is in this picture?")], "a red circle"),
+    "describe": ([media_part(PICTURE), Part(text="What is in this picture?")], "a red circle in the middle"),
     "compare": ([media_part(PICTURE), media_part(PICTURE), Part(text="Are the colours the same?")], "red and red: yes"),
     "transcribe": ([media_part(CLIP), Part(text="What is said in this clip?")], "417"),
 }

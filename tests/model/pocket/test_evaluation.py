@@ -67,7 +67,7 @@ def test_prompts_with_sound_are_those_of_training(
 
 @needs_espeak
 def test_a_variant_is_asked_about_all_that_it_claims(pools: dict[Split, ClipPool]) -> None:
-    text = {"greet", "remember", "copy", "reverse", "sum", "json", "tool"}
+    text = {"greet", "remember", "copy", "reverse", "sum", "json", "tool", "match"}
     sight = {"describe", "colour", "shape", "count", "position", "compare"}
     found = {exam.skill: exam for exam in exams("e2b", pools, 3, seed=1)}
     assert set(found) == text | sight | {"transcribe", "listen"}

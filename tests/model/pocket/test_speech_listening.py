@@ -86,8 +86,10 @@ def test_answers_agree_with_what_is_written_down(pools: listening.Pools) -> None
             said = exchanges[-1][1]
             words = list(said) if said.isdigit() else said.split()
             for question, answer in exchanges[:-1]:
-                assert answer == _worked_out(question, words), (question, said)
-                seen[question.split()[0] + (answer if answer in ("yes", "no") else "")] += 1
+                evidence, _, verdict = answer.rpartition(": ")
+                assert verdict == _worked_out(question, words), (question, said)
+                assert evidence == (said if question.startswith(("How", "Is")) else ""), (question, said)
+                seen[question.split()[0] + (verdict if verdict in ("yes", "no") else "")] += 1
     assert min(seen[key] for key in ("What", "Which", "How", "Isyes", "Isno")) > 10
 
 
