@@ -24,7 +24,7 @@ Seen = TypeVar("Seen")
 # So many questions come before the last. In training one picture is asked about more often: there seeing is dear.
 _OTHERS: dict[Split, tuple[int, int]] = {"train": (2, 5), "test": (1, 4)}
 _PAIR_OTHERS = (1, 3)
-# In training most of these are about how many there are, which takes longest to learn.
+# In training half of these are about how many there are, which takes longest to learn.
 _STUDIED_KINDS = ONE_PICTURE + 2 * tuple(kind for kind in ONE_PICTURE if kind.skill == "count")
 # So often does training draw things that all differ, of which one has to be found.
 _STUDIED = 0.5
