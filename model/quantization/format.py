@@ -20,8 +20,9 @@ class Packed(NamedTuple):
 class Format(Protocol):
     """Quantises float weights, multiplies by quantised ones, and gives them back as float32."""
 
-    # Up to this many rows the kernel that reads quantised weights is faster than turning them into floats first.
-    few_rows: int
+    def multiplies(self, num_rows: int, weight: Packed) -> bool:
+        """Is `multiply` faster for so many rows than turning the weight into floats, and those a tile at a time?"""
+        ...
 
     def fits(self, out_size: int, in_size: int) -> bool:
         """Can the kernel take a weight of this size? Others stay whole."""
@@ -35,8 +36,8 @@ class Format(Protocol):
         """Any float type; its values must be finite."""
         ...
 
-    def multiply_few(self, x_MI: Tensor, weight: Packed) -> Tensor:
-        """x W^T by the quantised kernel: bfloat16 [M, I] -> bfloat16 [M, O]."""
+    def multiply(self, x_MI: Tensor, weight: Packed) -> Tensor:
+        """x W^T in x's type by a kernel that reads the weight as it is: [M, I] -> [M, O]."""
         ...
 
     def tile(self, weight: Packed, outputs: slice, inputs: slice) -> Tensor:

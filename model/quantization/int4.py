@@ -11,6 +11,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from model.kernels.loading import int4_matmul
 from model.quantization.format import Packed
 from model.quantization.scheme import Int4Layout
 
@@ -18,6 +19,8 @@ _LEVELS, _MIDDLE = 15, 8
 _SMALLEST_GROUP = 32
 _ROWS_AT_ONCE = 4096
 _LOW_HALVES = 0x0F0F0F0F0F0F0F0F
+# Up to so many torch's kernel is faster than tiles of floats.
+_FEW_ROWS = 32
 
 
 class Int4Format:
@@ -26,10 +29,9 @@ class Int4Format:
     Scales are bfloat16 [G, O, 2]: scale and zero point.
     """
 
-    few_rows = 32
-
     def __init__(self, group_size: int) -> None:
         self._group_size = group_size
+        self._fast_matmul = int4_matmul()
 
     def fits(self, out_size: int, in_size: int) -> bool:
         """See Format."""
@@ -66,16 +68,27 @@ class Int4Format:
             group_size //= 2
         return group_size
 
-    def multiply_few(self, x_MI: Tensor, weight: Packed) -> Tensor:
+    def multiplies(self, num_rows: int, weight: Packed) -> bool:
         """See Format."""
-        group_size = x_MI.shape[1] // len(weight.scales)
-        out_MO: Tensor = torch.ops.aten._weight_int4pack_mm_for_cpu(x_MI, weight.numbers, group_size, weight.scales)
-        return out_MO
+        return num_rows <= _FEW_ROWS or self._is_fast(weight)
+
+    def multiply(self, x_MI: Tensor, weight: Packed) -> Tensor:
+        """See Format."""
+        if self._fast_matmul is not None and self._is_fast(weight):
+            return self._fast_matmul(x_MI, weight.numbers, weight.scales)
+        numbers, scales = weight
+        out_MO: Tensor = torch.ops.aten._weight_int4pack_mm_for_cpu(
+            x_MI.bfloat16(), numbers, _group_size(weight), scales
+        )
+        return out_MO.type_as(x_MI)
+
+    def _is_fast(self, weight: Packed) -> bool:
+        return self._fast_matmul is not None and _group_size(weight) % self._fast_matmul.span == 0
 
     def tile(self, weight: Packed, outputs: slice, inputs: slice) -> Tensor:
         """See Format."""
         numbers_IO = _unpacked(weight.numbers[outputs], inputs).float()
-        group_size = 2 * weight.numbers.shape[1] // len(weight.scales)
+        group_size = _group_size(weight)
         first, last, _ = inputs.indices(2 * weight.numbers.shape[1])
         groups = slice(first // group_size, last // group_size)
         scale_G1O, offset_G1O = _scale_and_offset(weight.scales[groups, None, outputs])
@@ -117,6 +130,10 @@ def int4_layout() -> Int4Layout:
     # The second column begins where row 0 comes again.
     second_column = low.tolist().index(0, 1)
     return Int4Layout(2 * second_column, is_interleaved=high[0].item() == 1)
+
+
+def _group_size(weight: Packed) -> int:
+    return 2 * weight.numbers.shape[1] // len(weight.scales)
 
 
 def _unpacked(packed: Tensor, inputs: slice) -> Tensor:

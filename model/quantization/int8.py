@@ -14,12 +14,11 @@ _LARGEST = 127
 _ROWS_AT_ONCE = 4096
 # Bytes that torch's kernel for AVX-512 loads at once, and faults on where they lie otherwise.
 ALIGNMENT = 16
+_FEW_ROWS = 16
 
 
 class Int8Format:
     """Numbers [O, I] int8 as they are, scales [O] bfloat16: what `torch._weight_int8pack_mm` reads on any CPU."""
-
-    few_rows = 16
 
     def fits(self, out_size: int, in_size: int) -> bool:
         """See Format."""
@@ -41,9 +40,13 @@ class Int8Format:
             packed.numbers[some] = scaled_OI.round_().clamp_(-_LARGEST, _LARGEST)
         return packed
 
-    def multiply_few(self, x_MI: Tensor, weight: Packed) -> Tensor:
+    def multiplies(self, num_rows: int, weight: Packed) -> bool:
         """See Format."""
-        return torch._weight_int8pack_mm(x_MI, weight.numbers, weight.scales)
+        return num_rows <= _FEW_ROWS
+
+    def multiply(self, x_MI: Tensor, weight: Packed) -> Tensor:
+        """See Format."""
+        return torch._weight_int8pack_mm(x_MI.bfloat16(), weight.numbers, weight.scales).type_as(x_MI)
 
     def tile(self, weight: Packed, outputs: slice, inputs: slice) -> Tensor:
         """See Format."""

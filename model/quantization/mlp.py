@@ -25,7 +25,7 @@ class QuantizedMlp(Layer):
 
     def forward(self, x_TD: Tensor) -> Tensor:
         """[T, D] -> [T, D]."""
-        if len(x_TD) > self.down.weight.format.few_rows:
+        if not all(linear.weight.multiplies(len(x_TD)) for linear in (self.gate_up, self.down)):
             return self._by_tiles(x_TD.float()).type_as(x_TD)
         out_TD: Tensor = self.down(gelu_gate(self.gate_up(x_TD)))
         return out_TD

@@ -49,15 +49,19 @@ class QuantizedWeight(Layer):
         """x W^T, [M, I] -> [M, O]."""
         return multiply(self.format, x_MI, self.whole)
 
+    def multiplies(self, num_rows: int) -> bool:
+        """See Format."""
+        return self.format.multiplies(num_rows, self.whole)
+
     def rows(self, index_T: Tensor) -> Tensor:
         """These rows as float32, [T, I]."""
         return self.format.rows(self.whole, index_T)
 
 
 def multiply(weight_format: Format, x_MI: Tensor, weight: Packed) -> Tensor:
-    """x W^T in x's type, [M, I] -> [M, O]: by the quantised kernel for few rows, by tiles of floats for many."""
-    if len(x_MI) <= weight_format.few_rows:
-        return weight_format.multiply_few(x_MI.bfloat16(), weight).type_as(x_MI)
+    """x W^T in x's type, [M, I] -> [M, O]: by the quantised kernel or, where that is slower, by tiles of floats."""
+    if weight_format.multiplies(len(x_MI), weight):
+        return weight_format.multiply(x_MI, weight)
     out_size = weight.numbers.shape[0]
     floats_MI, out_MO = x_MI.float(), x_MI.new_empty(len(x_MI), out_size)
     for start in range(0, out_size, TILE):

@@ -36,7 +36,7 @@ def pack_16_bit(model: Transformer, *, in_bfloat16: bool | None = None, smallest
     """
     if model.dtype == torch.float32:
         return
-    kind = PackedLinear if (multiplies_bfloat16() if in_bfloat16 is None else in_bfloat16) else HalfLinear
+    kind = PackedLinear if (_computes_in_bfloat16(model) if in_bfloat16 is None else in_bfloat16) else HalfLinear
     layers = {name: module for name, module in model.named_modules() if isinstance(module, Linear | Experts)}
     weights = [weight for module in layers.values() for weight in module.parameters(recurse=False) if weight.dim() > 1]
     # A quantised embedding has its own kernel.
@@ -50,8 +50,14 @@ def pack_16_bit(model: Transformer, *, in_bfloat16: bool | None = None, smallest
         if _size(module) >= smallest:
             setattr(model.get_submodule(owner), leaf, _packed(kind, module))
     if kind is HalfLinear:
-        logger.info("no bfloat16 arithmetic on this CPU: 16-bit weights are computed with in float32")
+        logger.info("16-bit weights are computed with in float32: they are few, or this CPU has no bfloat16 arithmetic")
         _widen(model)
+
+
+def _computes_in_bfloat16(model: Transformer) -> bool:
+    """Quantised weights have kernels of their own, and what is around them is faster in float32."""
+    is_quantized = any(isinstance(module, QuantizedTensor) for module in model.modules())
+    return multiplies_bfloat16() and not is_quantized
 
 
 def _size(module: Linear | Experts) -> int:

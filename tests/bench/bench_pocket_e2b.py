@@ -1,8 +1,10 @@
 """E2B's text decoder at full size in a pocket: int4, two threads, 500 prompt tokens and 200 new ones, random weights.
 
 Memory is what a user without a large machine has least of: the figure is the most that the engine's process ever holds,
-pages of mapped files included. Speeds are printed beside it, decoding also as a part of what the machine's memory could
-deliver: every weight is read once for each token.
+pages of mapped files included, with torch's own kernels. Speeds are those of ours, which take the memory that their
+compiler does: decoding is printed also as a part of what the machine's memory could deliver, as every weight is read
+once for each token. Where llama.cpp is at hand (see llama_side), it runs the same shape with Q4_0 weights, in turns
+with ours.
 """
 
 import json
@@ -12,22 +14,26 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from model.checkpoint import Checkpoint
+from model.kernels.loading import KERNELS, int4_matmul
 from model.quantization.scheme import Quantization
 from tests.bench.figure import Figure
+from tests.bench.llama_side import LlamaSide, find_python
 from tests.bench.random_e2b import write_random_e2b
 
 SCHEME = Quantization(4, group_size=256)
 PROMPT_TOKENS, NEW_TOKENS, THREADS = 500, 200, 2
+LLAMA_ROUNDS = 3
 FREE_DISK_BYTES = 12_000_000_000
 # glibc then gives large blocks back when they are freed, and keeps one heap, not one for each thread.
 FRUGAL = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "1000000"}
+SMALLEST = FRUGAL | {KERNELS: "torch"}
 
 
 def run() -> Iterator[Figure]:
@@ -40,19 +46,41 @@ def run() -> Iterator[Figure]:
         path = Path(folder) / "e2b"
         write_random_e2b(path, SCHEME)
         weight_bytes = _weight_bytes(path)
-        measured = _measure(path)
+        smallest, measured = _measure(path, SMALLEST), _measure(path, FRUGAL)
+        yield from _against_llama(path, Path(folder))
     bandwidth = _bytes_per_s()
     print(f"  weights read for a token: {weight_bytes / 1e9:.2f} GB; memory delivers {bandwidth / 1e9:.1f} GB/s")
-    print(f"  loaded in {measured['load_s']:.1f} s; prefill {measured['prefill_tokens_per_s']:.1f} tokens/s")
+    for name, side in (("torch's kernels", smallest), ("ours", measured)):
+        print(f"  {name}: loaded in {side['load_s']:.1f} s, {side['peak_bytes'] / 1e9:.2f} GB, prefill", end=" ")
+        print(f"{side['prefill_tokens_per_s']:.1f} tokens/s, decode {side['decode_tokens_per_s']:.1f}")
     rate = measured["decode_tokens_per_s"]
     print(f"  decode {rate:.2f} tokens/s, {rate * weight_bytes / bandwidth:.0%} of what memory could", flush=True)
-    yield Figure("pocket_e2b_peak_gb", measured["peak_bytes"] / 1e9, "<=", 1.5)
+    if int4_matmul() is not None:
+        for what, target in (("prefill", 5.0), ("decode", 1.3)):
+            key = f"{what}_tokens_per_s"
+            yield Figure(f"pocket_e2b_{what}_vs_torch_int4", measured[key] / smallest[key], ">=", target)
+    yield Figure("pocket_e2b_peak_gb", smallest["peak_bytes"] / 1e9, "<=", 1.5)
 
 
-def _measure(path: Path) -> dict[str, Any]:
+def _against_llama(path: Path, folder: Path) -> Iterator[Figure]:
+    """The best of some rounds of each, as the machine's speed wanders."""
+    python = find_python()
+    if python is None:
+        print("  not compared with llama.cpp: tests/bench/llama_side.py says how to get it", flush=True)
+        return
+    llama = LlamaSide(python, path / "config.json", folder)
+    rounds = [(_measure(path, FRUGAL), llama.measure(PROMPT_TOKENS, NEW_TOKENS, THREADS)) for _ in range(LLAMA_ROUNDS)]
+    print(f"  llama.cpp holds {max(theirs['peak_bytes'] for _, theirs in rounds) / 1e9:.2f} GB at most")
+    for what, target in (("prefill", 1.0), ("decode", 1.3)):
+        ours, theirs = (max(side[f"{what}_tokens_per_s"] for side in sides) for sides in zip(*rounds, strict=True))
+        print(f"  {what}: {ours:.1f} tokens/s, llama.cpp {theirs:.1f}", flush=True)
+        yield Figure(f"pocket_e2b_{what}_vs_llama_cpp", ours / theirs, ">=", target)
+
+
+def _measure(path: Path, environment: Mapping[str, str]) -> dict[str, Any]:
     command = [sys.executable, "-m", "tests.bench.pocket_engine", str(path)]
     numbers = [str(number) for number in (PROMPT_TOKENS, NEW_TOKENS, THREADS)]
-    done = subprocess.run(command + numbers, check=True, capture_output=True, text=True, env=os.environ | FRUGAL)
+    done = subprocess.run(command + numbers, check=True, capture_output=True, text=True, env=os.environ | environment)
     result: dict[str, Any] = json.loads(done.stdout)
     return result
 

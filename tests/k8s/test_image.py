@@ -28,10 +28,17 @@ def _locked(path: Path) -> dict[str, tuple[str, int]]:
     return {canonicalize_name(name): (version, hashes.count("sha256")) for name, version, hashes in found}
 
 
+def _torch_of(target: str) -> dict[str, tuple[str, int]]:
+    """The CPU's torch is not in its lock: the Dockerfile has it by version, from PyTorch's own index."""
+    stage = DOCKERFILE.split(f" AS build-{target}\n")[1].split("\nFROM ")[0]
+    versions = re.findall(r"--torch-backend=cpu --no-deps torch==(\S+)$", stage, re.M)
+    return {"torch": (versions[0], 1)} if versions else {}
+
+
 @pytest.mark.parametrize(("target", "extras"), [("cpu", ["server"]), ("cuda", ["server", "vllm"])])
 def test_the_lock_has_what_the_project_asks_for_with_hashes(target: str, extras: list[str]) -> None:
     """After a change of pyproject.toml, lock again as k8s/README.md says."""
-    locked = _locked(K8S / f"image/{target}.lock")
+    locked = _locked(K8S / f"image/{target}.lock") | _torch_of(target)
     asked = [Requirement(line) for line in [*BASE_INSTALL, *(line for extra in extras for line in EXTRAS[extra])]]
     for requirement in [*asked, Requirement("setuptools>=77")]:
         if requirement.name != "gemma-cluster":
@@ -55,9 +62,15 @@ def test_stages_come_from_pinned_images_and_end_without_root() -> None:
 
 
 def test_only_locked_packages_are_installed() -> None:
-    for line in re.findall(r"^RUN pip install .*$", DOCKERFILE, re.M):
+    for line in re.findall(r"^RUN .*pip install .*$", DOCKERFILE, re.M):
         assert "--no-deps" in line
-        assert "--require-hashes" in line or line.endswith("--no-build-isolation .")
+        assert "--require-hashes" in line or line.endswith("--no-build-isolation .") or "--torch-backend" in line
+
+
+def test_the_image_for_cpus_has_nothing_of_cuda() -> None:
+    of_cuda = re.compile(r"nvidia|cuda|triton|torch")
+    assert not [name for name in _locked(K8S / "image/cpu.lock") if of_cuda.search(name)]
+    assert [name for name in _locked(K8S / "image/cuda.lock") if of_cuda.search(name)]
 
 
 def test_what_is_copied_is_there_and_not_ignored() -> None:

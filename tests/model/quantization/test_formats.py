@@ -85,8 +85,8 @@ def test_a_product_is_that_of_the_dequantized_weight(
     quantized.take(weight)
     x = torch.randn(num_rows, 256, generator=torch.Generator().manual_seed(seed))
     expected = F.linear(x, dequantized(weight_format, weight))
-    # The kernel's inputs and outputs are bfloat16, with 8 bits of precision.
-    tolerance = 0.02 if num_rows <= weight_format.few_rows else 1e-4
+    # Inputs and outputs of torch's kernels are bfloat16; ours rounds inputs to 8 bits.
+    tolerance = 0.02 if quantized.multiplies(num_rows) else 1e-4
     assert (quantized(x) - expected).norm() < tolerance * expected.norm()
 
 

@@ -53,7 +53,7 @@ def test_an_mlp_answers_the_same_by_tiles(weight_format: Format, num_tokens: int
         linear.weight = torch.nn.Parameter(whole(part.weight), requires_grad=False)
     x = torch.randn(num_tokens, 256)
     expected = mlp(x)
-    assert (QuantizedMlp(*parts)(x) - expected).norm() < 0.02 * expected.norm()
+    assert (QuantizedMlp(*parts)(x) - expected).norm() < 0.03 * expected.norm()
 
 
 @pytest.mark.parametrize("weight_format", FORMATS)
