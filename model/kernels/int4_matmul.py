@@ -9,13 +9,12 @@ Shapes: M rows of x, O and I output and input size, S spans of the input, G grou
 
 from __future__ import annotations
 
-import ctypes
-
 import torch
-from numba import carray, cfunc, float32, int64, njit, types
+from numba import carray, cfunc, float32, njit
 from torch import Tensor
 
-from model.kernels import openmp
+from model.kernels.openmp import Team
+from model.kernels.sharing import ARGUMENTS, share
 from model.kernels.vectors import (
     LANES,
     add_dots,
@@ -42,25 +41,11 @@ _SPANS_A_THREAD = 256
 _LARGEST, _MIDDLE = float32(127), float32(8)
 
 
-_library = openmp.load()
-_thread_index, _num_threads = _library.omp_get_thread_num, _library.omp_get_num_threads
-for _function in (_thread_index, _num_threads):
-    _function.argtypes, _function.restype = [], ctypes.c_int
-_ARGUMENTS = types.void(types.CPointer(int64))
-
-
-@njit(inline="always")
-def _share(size):
-    """Which of `size` things are this thread's: the first, and the first that is not."""
-    index, count = _thread_index(), _num_threads()
-    return size * index // count, size * (index + 1) // count
-
-
-@cfunc(_ARGUMENTS)
+@cfunc(ARGUMENTS)
 def _round(arguments):
     """Some spans of x: their numbers, steps and sums."""
     x, is_half, num_spans, rounded, steps, sums = carray(arguments, 6)
-    first, last = _share(num_spans)
+    first, last = share(num_spans)
     for span in range(first, last):
         place = span * SPAN
         inputs = load_bfloats(x + 2 * place) if is_half else load_floats(x + 4 * place)
@@ -129,11 +114,11 @@ def _four_rows(weight, scale, out_size, in_size, group_size, x, steps, sums, out
     _store(total_3, out, place + 3 * out_size, is_half)
 
 
-@cfunc(_ARGUMENTS)
+@cfunc(ARGUMENTS)
 def _multiply(arguments):
     """Some blocks of outputs: for one row of x, or for four at a time, the last ones maybe twice."""
     numbers, scales, out_size, in_size, group_size, rows, x, steps, sums, out, is_half = carray(arguments, 11)
-    first, last = _share(out_size // LANES)
+    first, last = share(out_size // LANES)
     for block in range(first, last):
         weight, scale = numbers + block * in_size * _INPUT_BYTES, scales + block * LANES * 4
         if rows == 1:
@@ -154,7 +139,7 @@ class Int4Matmul:
     span = SPAN
 
     def __init__(self) -> None:
-        self._team = openmp.Team()
+        self._team = Team()
 
     def __call__(self, x_MI: Tensor, numbers: Tensor, scales_GO2: Tensor) -> Tensor:
         """[M, I] -> [M, O] in x's type. Groups are of 64 inputs or a multiple."""
@@ -165,10 +150,11 @@ class Int4Matmul:
         # Two and three rows are computed like four, of which the others are rubbish.
         padded = rows if rows == 1 else max(rows, 4)
         out_MO = x_MI.new_empty(padded, out_size)
-        rounded_MI = torch.empty(padded, in_size, dtype=torch.int8)
-        steps_MS, sums_MS = torch.empty(2, padded, in_size // SPAN)
+        # Of x: its numbers, a byte each, then steps and sums of all spans, a float each.
+        scratch = torch.empty(padded * (in_size + in_size // SPAN * 8), dtype=torch.uint8)
+        steps = scratch.data_ptr() + padded * in_size
+        rounded = scratch.data_ptr(), steps, steps + padded * in_size // SPAN * 4
         is_half = x_MI.dtype == torch.bfloat16
-        rounded = rounded_MI.data_ptr(), steps_MS.data_ptr(), sums_MS.data_ptr()
         num_spans = rows * in_size // SPAN
         self._team.run(
             _round.address, (x_MI.data_ptr(), is_half, num_spans, *rounded), -(-num_spans // _SPANS_A_THREAD)

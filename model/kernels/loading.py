@@ -11,6 +11,7 @@ import torch
 from model.kernels.openmp import has_team
 
 if TYPE_CHECKING:
+    from model.kernels.decode_attention import DecodeAttentionKernel
     from model.kernels.int4_matmul import Int4Matmul
 
 # Set to "torch" it keeps to torch's own kernels, which spares the 150 MB that the compiler takes.
@@ -19,15 +20,27 @@ KERNELS = "GEMMA_CLUSTER_KERNELS"
 
 @cache
 def int4_matmul() -> Int4Matmul | None:
-    """None without AVX-512 VNNI, if torch's threads are not at hand, or if they are not wanted.
-
-    Compiling takes a second.
-    """
-    if os.environ.get(KERNELS) == "torch" or not _has_avx512_vnni() or not has_team():
+    """None where `can_compile` says no. Compiling takes a second."""
+    if not can_compile():
         return None
     from model.kernels.int4_matmul import Int4Matmul
 
     return Int4Matmul()
+
+
+@cache
+def decode_attention() -> DecodeAttentionKernel | None:
+    """None where `can_compile` says no. Compiling takes a second."""
+    if not can_compile():
+        return None
+    from model.kernels.decode_attention import DecodeAttentionKernel
+
+    return DecodeAttentionKernel()
+
+
+def can_compile() -> bool:
+    """Are AVX-512 VNNI and torch's threads at hand, and our kernels wanted?"""
+    return os.environ.get(KERNELS) != "torch" and _has_avx512_vnni() and has_team()
 
 
 def _has_avx512_vnni() -> bool:

@@ -65,6 +65,12 @@ def load_float(_: Any, address: Any) -> Any:
 
 
 @intrinsic
+def load_slot(_: Any, address: Any) -> Any:
+    """One int64."""
+    return types.int64(types.int64), lambda _, build, __, given: _load(build, given[0], ir.IntType(64))
+
+
+@intrinsic
 def store_float(_: Any, value: Any, address: Any) -> Any:
     """One float32, not a vector."""
     return types.void(types.float32, types.int64), lambda _, build, __, given: _store(build, *given)
@@ -112,6 +118,35 @@ def largest(_: Any, value: Any) -> Any:
     def generate(_: Any, build: Any, __: Any, given: Any) -> Any:
         positive = _call(build, "llvm.fabs.v64f32", floats.ir, given)
         return _call(build, "llvm.vector.reduce.fmax.v64f32", _FLOAT, [positive])
+
+    return types.float32(floats), generate
+
+
+@intrinsic
+def add_products(_: Any, total: Any, left: Any, right: Any) -> Any:
+    """total + left * right, lane by lane."""
+    return floats(floats, floats, floats), lambda _, build, __, given: _fused(build, given[1], given[2], given[0])
+
+
+@intrinsic
+def add_scaled(_: Any, total: Any, value: Any, scale: Any) -> Any:
+    """total + value * scale."""
+
+    def generate(_: Any, build: Any, __: Any, given: Any) -> Any:
+        total, value, scale = given
+        return _fused(build, value, _splat(build, scale, LANES), total)
+
+    return floats(floats, floats, types.float32), generate
+
+
+@intrinsic
+def sum_of(_: Any, value: Any) -> Any:
+    """Of all lanes, in an order of its own."""
+
+    def generate(_: Any, build: Any, __: Any, given: Any) -> Any:
+        kind = ir.FunctionType(_FLOAT, [_FLOAT, floats.ir])
+        add = build.module.declare_intrinsic("llvm.vector.reduce.fadd.v64f32", (), kind)
+        return build.call(add, [ir.Constant(_FLOAT, 0.0), given[0]], fastmath=("reassoc",))
 
     return types.float32(floats), generate
 

@@ -14,13 +14,14 @@ import torch
 
 from model.config import ModelConfig
 from model.constraint import Constraint
+from model.kernels.loading import decode_attention
 from model.runtime.answer import Answer
 from model.runtime.config import RuntimeConfig
 from model.runtime.gang import GangError, Intent
 from model.runtime.kv_cache import PagedCache
 from model.runtime.output import RuntimeStats, TokenOutput
 from model.runtime.pace import Alone, Pace
-from model.runtime.packed_weights import pack_16_bit
+from model.runtime.packed_weights import is_quantized, pack_16_bit
 from model.runtime.prompt_media import PromptMedia
 from model.runtime.runner import Runner
 from model.runtime.sampler import Drawn, Sampler
@@ -74,7 +75,14 @@ class EngineLoop:
         self._cache = PagedCache(model.config, config, model.dtype, weight.device)
         self._scheduler = Scheduler(config, self._cache)
         self._pace = pace or Alone()
-        self._runner = Runner(model, self._cache, weight.device, Sampler(tokenizer), is_spread=not self._pace.is_alone)
+        self._runner = Runner(
+            model,
+            self._cache,
+            weight.device,
+            Sampler(tokenizer),
+            is_spread=not self._pace.is_alone,
+            kernel=decode_attention() if is_quantized(model) else None,
+        )
         # Guards everything below and the scheduler; never held while the model runs or a callback is called.
         self._changed = threading.Condition()
         self._requests: dict[str, _Request] = {}

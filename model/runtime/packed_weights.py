@@ -25,6 +25,11 @@ def multiplies_bfloat16() -> bool:
     return any(has.get(name) for name in ("avx512_bf16", "amx_bf16", "avx10_2", "bf16"))
 
 
+def is_quantized(model: Transformer) -> bool:
+    """Whether any of its weights has 8 or 4 bits."""
+    return any(isinstance(module, QuantizedTensor) for module in model.modules())
+
+
 @torch.inference_mode(False)
 def pack_16_bit(model: Transformer, *, in_bfloat16: bool | None = None, smallest: int = _SMALLEST) -> None:
     """Turns each 16-bit Linear and Experts into its packed twin: half the memory of float32, and faster.
@@ -56,8 +61,7 @@ def pack_16_bit(model: Transformer, *, in_bfloat16: bool | None = None, smallest
 
 def _computes_in_bfloat16(model: Transformer) -> bool:
     """Quantised weights have kernels of their own, and what is around them is faster in float32."""
-    is_quantized = any(isinstance(module, QuantizedTensor) for module in model.modules())
-    return multiplies_bfloat16() and not is_quantized
+    return multiplies_bfloat16() and not is_quantized(model)
 
 
 def _size(module: Linear | Experts) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,6 +20,9 @@ from model.runtime.scheduler import Plan
 from model.runtime.step_attention import DecodeAttention, PrefillAttention, StepAttention
 from model.soft_rows import SoftTokens
 from model.transformer import Transformer
+
+if TYPE_CHECKING:
+    from model.kernels.decode_attention import DecodeAttentionKernel
 
 
 class _Inputs(NamedTuple):
@@ -46,12 +49,14 @@ class Runner:
         sampler: Sampler,
         *,
         is_spread: bool = False,
+        kernel: DecodeAttentionKernel | None = None,
     ) -> None:
         self._model = model
         self._cache = cache
         self._device = device
         self._sampler = sampler
         self._is_spread = is_spread
+        self._kernel = kernel
 
     @torch.inference_mode()
     def run(self, plan: Plan) -> list[Drawn]:
@@ -96,7 +101,8 @@ class Runner:
         parts: list[tuple[int, KVCache]] = []
         if plan.decodes:
             rows = [sequence.row for sequence in plan.decodes]
-            parts.append((len(rows), DecodeAttention(self._cache, rows, positions[: len(rows)], self._device)))
+            attention = DecodeAttention(self._cache, rows, positions[: len(rows)], self._device, self._kernel)
+            parts.append((len(rows), attention))
         for sequence, size in plan.chunks:
             start, media = sequence.num_cached, sequence.media
             parts.append((size, PrefillAttention(self._cache, sequence.row, start, size, self._device, media)))

@@ -4,8 +4,10 @@ Each class is a KVCache (see model/attention.py). Shapes: T tokens of the pass, 
 of one prompt, L tokens that they see (C: with masks), H query heads, K key/value heads, G = H/K, E head dimension.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import torch
@@ -18,14 +20,27 @@ from model.runtime.kv_cache import PagedCache
 from model.runtime.page_group import PageGroup
 from model.runtime.prompt_media import PromptMedia
 
+if TYPE_CHECKING:
+    from model.kernels.decode_attention import DecodeAttentionKernel
+
 Numbers: TypeAlias = NDArray[np.int64]
 
 
 class DecodeAttention:
-    """One new token for each of the given rows, at the given position. One SDPA call per layer."""
+    """One new token for each of the given rows, at the given position.
 
-    def __init__(self, cache: PagedCache, rows: list[int], positions: list[int], device: torch.device) -> None:
-        self._cache, self._device = cache, device
+    One SDPA call per layer, or one of the kernel that reads the cache in place, if there is one that takes the layer.
+    """
+
+    def __init__(
+        self,
+        cache: PagedCache,
+        rows: list[int],
+        positions: list[int],
+        device: torch.device,
+        kernel: DecodeAttentionKernel | None = None,
+    ) -> None:
+        self._cache, self._device, self._kernel = cache, device, kernel
         self._rows_B, self._positions_B = np.array(rows), np.array(positions)
         self._views: dict[int | None, _BatchView] = {}
         self._context: dict[int, tuple[Tensor, Tensor]] = {}
@@ -34,7 +49,11 @@ class DecodeAttention:
         self, layer: int, q_THE: Tensor, k_TKE: Tensor | None, v_TKE: Tensor | None, window: int | None
     ) -> Tensor:
         """See KVCache.attend."""
-        view = self._view(window)
+        view, kv_S2KE = self._view(window), self._cache.layers[layer].kv_S2KE
+        if self._kernel is not None and self._kernel.takes(q_THE, kv_S2KE):
+            if k_TKE is not None and v_TKE is not None:
+                self._cache.layers[layer].write(view.new_slots_B, k_TKE, v_TKE)
+            return self._kernel(q_THE, kv_S2KE, view.slots_N.view(len(q_THE), -1), view.num_seen_B)
         context = self._context.get(layer)
         if k_TKE is not None and v_TKE is not None:
             context = self._store(layer, k_TKE, v_TKE, view)
@@ -45,13 +64,13 @@ class DecodeAttention:
         out_BKGE = F.scaled_dot_product_attention(q_BKGE, k_BKLE, v_BKLE, attn_mask=view.mask(q_THE), scale=1.0)
         return out_BKGE.flatten(1, 2)
 
-    def _view(self, window: int | None) -> "_BatchView":
+    def _view(self, window: int | None) -> _BatchView:
         if window not in self._views:
             group = self._cache.group(window)
             self._views[window] = _BatchView(group, self._rows_B, self._positions_B, self._device)
         return self._views[window]
 
-    def _store(self, layer: int, k_BKE: Tensor, v_BKE: Tensor, view: "_BatchView") -> tuple[Tensor, Tensor]:
+    def _store(self, layer: int, k_BKE: Tensor, v_BKE: Tensor, view: _BatchView) -> tuple[Tensor, Tensor]:
         store = self._cache.layers[layer]
         store.write(view.new_slots_B, k_BKE, v_BKE)
         kv_BL2KE = self._cache.gather(layer, view.slots_N)
@@ -81,6 +100,7 @@ class _BatchView:
         self._hidden_BL = None if num_seen_B.min() == num_seen_B.max() else seen_BL > positions_B[:, None]
         self.new_slots_B = self._tensor(self._slots(group, rows_B[:, None], positions_B[:, None]))
         # What lies behind a row's end is masked; whatever slot its table has there will do.
+        self.num_seen_B = torch.from_numpy(num_seen_B)
         self.slots_N = self._tensor(self._slots(group, rows_B[:, None], seen_BL))
         self._mask_B11L: Tensor | None = None
 

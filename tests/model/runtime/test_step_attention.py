@@ -1,27 +1,39 @@
 """The paged cache's attention equals the plain one: in chunks, in batches, mixed, over reused and scattered pages."""
 
+from __future__ import annotations
+
 import random
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
 from torch import Tensor
 
 from model.attention import KVCache
+from model.config import AttentionShape
 from model.full_attention import FullAttention
+from model.kernels.loading import decode_attention
 from model.runtime.config import RuntimeConfig
 from model.runtime.kv_cache import PagedCache
 from model.runtime.sampling import SamplingParams
 from model.runtime.sequence import Sequence
 from model.runtime.step_attention import DecodeAttention, PrefillAttention, StepAttention
 from model.transformer import Transformer
+from model.variants import E2B, layer_pattern
 from tests.model.conftest import VARIANT_NAMES
 from tests.model.runtime.conftest import MakeToy, random_prompt
+
+if TYPE_CHECKING:
+    from model.kernels.decode_attention import DecodeAttentionKernel
 
 CPU = torch.device("cpu")
 
 
 class Passes:
     """Sequences computed piece by piece; every piece's logits are checked against the whole."""
+
+    kernel: DecodeAttentionKernel | None = None
 
     def __init__(self, model: Transformer, sequences: list[list[int]], **limits: int) -> None:
         self.model = model
@@ -59,7 +71,7 @@ class Passes:
         if decoding:
             running = [self.sequences[i] for i in decoding]
             rows, positions = [s.row for s in running], [s.num_cached for s in running]
-            parts.append((len(rows), DecodeAttention(self.cache, rows, positions, CPU)))
+            parts.append((len(rows), DecodeAttention(self.cache, rows, positions, CPU, self.kernel)))
         for number, size in chunks.items():
             sequence = self.sequences[number]
             parts.append((size, PrefillAttention(self.cache, sequence.row, sequence.num_cached, size, CPU)))
@@ -140,3 +152,42 @@ def test_what_a_page_held_before_leaves_no_trace(model: Transformer) -> None:
         passes.step([], {0: size})
         for _ in range(9):
             passes.step([0, 1], {})
+
+
+def wide_heads() -> Transformer:
+    """E2B's structure with heads that the kernel takes: layers that share keys and values, and windows."""
+    text = replace(
+        E2B.text,
+        vocab_size=300,
+        per_layer_vocab_size=300,
+        hidden_size=64,
+        per_layer_size=16,
+        mlp_size=64,
+        layer_kinds=layer_pattern(10, locals_per_global=4),
+        local=AttentionShape(head_dim=64, num_kv_heads=1, rope=E2B.text.local.rope),
+        global_=AttentionShape(head_dim=128, num_kv_heads=1, rope=E2B.text.global_.rope),
+        sliding_window=8,
+        num_kv_shared_layers=4,
+    )
+    torch.manual_seed(0)
+    return Transformer(text).requires_grad_(False)
+
+
+@torch.inference_mode()
+@pytest.mark.skipif(decode_attention() is None, reason="this CPU has no AVX-512")
+def test_attending_in_place_equals_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Passes, "kernel", decode_attention())
+    monkeypatch.setattr("torch.nn.functional.scaled_dot_product_attention", _only_of_prompts)
+    passes = Passes(wide_heads(), [random_prompt(i, 60) for i in range(4)])
+    passes.step([], {0: 1, 1: 7, 2: 20, 3: 30})
+    for _ in range(10):
+        passes.step([3, 0, 2, 1], {})
+    passes.step([1, 2], {3: 9})
+
+
+def _only_of_prompts(q: Tensor, *rest: Tensor, enable_gqa: bool = False, **more: object) -> Tensor:
+    assert enable_gqa, "a decoding row went to torch's attention"
+    return _SDPA(q, *rest, enable_gqa=enable_gqa, **more)
+
+
+_SDPA = torch.nn.functional.scaled_dot_product_attention

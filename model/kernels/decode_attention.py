@@ -1,0 +1,126 @@
+"""Attention of one new token of each sequence against the paged KV cache, read where it lies.
+
+Torch's attention wants the keys and values of a batch side by side, and copies them there for every token. Four query
+heads of a key/value head are answered at a time, so that a key is read once for them.
+
+Shapes: S slots of the cache, B sequences, L slots that one sees at most, H query heads, K key/value heads, E head
+dimension.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from numba import carray, cfunc, float32, njit
+from torch import Tensor
+
+from model.kernels.openmp import Team
+from model.kernels.sharing import ARGUMENTS, share, thread_index
+from model.kernels.vectors import (
+    LANES,
+    add_products,
+    add_scaled,
+    load_float,
+    load_floats,
+    load_slot,
+    no_floats,
+    store_float,
+    store_floats,
+    sum_of,
+)
+
+HEADS = 4
+
+
+@njit(inline="always")
+def _score(q, key, slot_bytes, seen, length, scores, row, head_dim):
+    """The products of four queries with each key."""
+    size = head_dim * 4
+    for i in range(length):
+        address = key + load_slot(seen + 8 * i) * slot_bytes
+        dots_0, dots_1, dots_2, dots_3 = no_floats(), no_floats(), no_floats(), no_floats()
+        for place in range(0, size, LANES * 4):
+            part = load_floats(address + place)
+            dots_0 = add_products(dots_0, part, load_floats(q + place))
+            dots_1 = add_products(dots_1, part, load_floats(q + size + place))
+            dots_2 = add_products(dots_2, part, load_floats(q + 2 * size + place))
+            dots_3 = add_products(dots_3, part, load_floats(q + 3 * size + place))
+        store_float(sum_of(dots_0), scores + 4 * i)
+        store_float(sum_of(dots_1), scores + row + 4 * i)
+        store_float(sum_of(dots_2), scores + 2 * row + 4 * i)
+        store_float(sum_of(dots_3), scores + 3 * row + 4 * i)
+
+
+@njit(inline="always")
+def _softmax(scores, length):
+    largest, total = load_float(scores), float32(0)
+    for i in range(length):
+        largest = max(largest, load_float(scores + 4 * i))
+    for i in range(length):
+        weight = math.exp(load_float(scores + 4 * i) - largest)
+        total += weight
+        store_float(weight, scores + 4 * i)
+    for i in range(length):
+        store_float(load_float(scores + 4 * i) / total, scores + 4 * i)
+
+
+@njit(inline="always")
+def _mix(value, slot_bytes, seen, length, scores, row, out, size):
+    """A part of the values, as much as a vector holds, weighed by the scores of four heads."""
+    mixed_0, mixed_1, mixed_2, mixed_3 = no_floats(), no_floats(), no_floats(), no_floats()
+    for i in range(length):
+        part = load_floats(value + load_slot(seen + 8 * i) * slot_bytes)
+        mixed_0 = add_scaled(mixed_0, part, load_float(scores + 4 * i))
+        mixed_1 = add_scaled(mixed_1, part, load_float(scores + row + 4 * i))
+        mixed_2 = add_scaled(mixed_2, part, load_float(scores + 2 * row + 4 * i))
+        mixed_3 = add_scaled(mixed_3, part, load_float(scores + 3 * row + 4 * i))
+    store_floats(mixed_0, out)
+    store_floats(mixed_1, out + size)
+    store_floats(mixed_2, out + 2 * size)
+    store_floats(mixed_3, out + 3 * size)
+
+
+@cfunc(ARGUMENTS)
+def _attend(arguments):
+    """Some fours of heads, each against the slots that its sequence sees."""
+    q, kv, slots, lengths, scores, out, batch, most, num_heads, num_kv_heads, head_dim = carray(arguments, 11)
+    scores += thread_index() * HEADS * most * 4
+    fours = num_heads // HEADS
+    first, last = share(batch * fours)
+    for task in range(first, last):
+        row, four = task // fours, task % fours
+        length, seen = load_slot(lengths + 8 * row), slots + 8 * row * most
+        heads = (row * num_heads + four * HEADS) * head_dim * 4
+        # Of a slot: all keys, then all values.
+        key = kv + four * HEADS * num_kv_heads // num_heads * head_dim * 4
+        slot_bytes, value = 2 * num_kv_heads * head_dim * 4, key + num_kv_heads * head_dim * 4
+        _score(q + heads, key, slot_bytes, seen, length, scores, most * 4, head_dim)
+        for head in range(HEADS):
+            _softmax(scores + head * most * 4, length)
+        for place in range(0, head_dim * 4, LANES * 4):
+            _mix(value + place, slot_bytes, seen, length, scores, most * 4, out + heads + place, head_dim * 4)
+
+
+class DecodeAttentionKernel:
+    """softmax(q k^T) v, scale 1."""
+
+    def __init__(self) -> None:
+        self._team = Team()
+
+    @staticmethod
+    def takes(q_BHE: Tensor, kv_S2KE: Tensor) -> bool:
+        """Float32, heads of a multiple of 64, four or more to a key/value head."""
+        is_float = q_BHE.dtype == kv_S2KE.dtype == torch.float32
+        return is_float and q_BHE.shape[2] % LANES == 0 and q_BHE.shape[1] // kv_S2KE.shape[2] % HEADS == 0
+
+    def __call__(self, q_BHE: Tensor, kv_S2KE: Tensor, slots_BL: Tensor, lengths_B: Tensor) -> Tensor:
+        """[B, H, E] -> [B, H, E]. Row b sees the first lengths_B[b] of its slots; both are int64."""
+        q_BHE, most = q_BHE.contiguous(), slots_BL.shape[1]
+        out_BHE = torch.empty_like(q_BHE)
+        scores = torch.empty(torch.get_num_threads() * HEADS * most)
+        tensors = (q_BHE, kv_S2KE, slots_BL, lengths_B, scores, out_BHE)
+        batch, num_heads, head_dim = q_BHE.shape
+        sizes = (batch, most, num_heads, kv_S2KE.shape[2], head_dim)
+        self._team.run(_attend.address, (*(tensor.data_ptr() for tensor in tensors), *sizes))
+        return out_BHE
