@@ -20,7 +20,7 @@ _SMALLEST_GROUP = 32
 _ROWS_AT_ONCE = 4096
 _LOW_HALVES = 0x0F0F0F0F0F0F0F0F
 # Up to so many torch's kernel is faster than tiles of floats.
-_FEW_ROWS = 32
+_FEW_ROWS = 128
 
 
 class Int4Format:
