@@ -29,7 +29,7 @@ from tests.bench.random_e2b import write_random_e2b
 
 SCHEME = Quantization(4, group_size=256)
 PROMPT_TOKENS, NEW_TOKENS, THREADS = 500, 200, 2
-LLAMA_ROUNDS = 3
+LLAMA_ROUNDS = 2
 FREE_DISK_BYTES = 12_000_000_000
 # glibc then gives large blocks back when they are freed, and keeps one heap, not one for each thread.
 FRUGAL = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "1000000"}
