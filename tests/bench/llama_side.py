@@ -1,8 +1,8 @@
 """llama.cpp as a side of a benchmark, in an environment of its own.
 
-`python -m venv .venv-llama && .venv-llama/bin/pip install llama-cpp-python gguf` compiles it for the CPU at hand, in
-about ten minutes. gcc 12 makes a build for AMX that crashes: on such a CPU, CMAKE_ARGS="-DGGML_NATIVE=OFF
--DGGML_AVX512=ON -DGGML_AVX512_BF16=ON -DGGML_AVX512_VNNI=ON" leaves AMX out.
+`python -m venv .venv-llama && .venv-llama/bin/pip install llama-cpp-python gguf` compiles it for the CPU at hand, which
+takes some minutes. On a CPU with AMX gcc 12 makes a build that crashes, unless it compiles with -mno-amx-tile
+-mno-amx-int8 -mno-amx-bf16.
 """
 
 import json
