@@ -31,7 +31,7 @@ class Int4Format:
 
     def __init__(self, group_size: int) -> None:
         self._group_size = group_size
-        self._fast_matmul = int4_matmul()
+        self._fast_matmul = int4_matmul() if _has_wide_layout() else None
 
     def fits(self, out_size: int, in_size: int) -> bool:
         """See Format."""
@@ -130,6 +130,12 @@ def int4_layout() -> Int4Layout:
     # The second column begins where row 0 comes again.
     second_column = low.tolist().index(0, 1)
     return Int4Layout(2 * second_column, is_interleaved=high[0].item() == 1)
+
+
+def _has_wide_layout() -> bool:
+    """Does this CPU's kernel read what the one of ours does? Models are built under another device."""
+    with torch.device("cpu"):
+        return int4_layout() == Int4Layout(64, is_interleaved=False)
 
 
 def _group_size(weight: Packed) -> int:
