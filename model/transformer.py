@@ -6,16 +6,22 @@ V vocabulary, P per-layer size.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
 import torch
 from torch import Tensor, nn
 
 from model.attention import KVCache
 from model.block import Block
-from model.config import TextConfig
+from model.config import LayerKind, TextConfig
 from model.embeddings import PerLayerEmbedding, ScaledEmbedding
 from model.layers import Layer, Linear, RMSNorm, scalar
-from model.rope import RotaryEmbedding
+from model.rope import Angles, RotaryEmbedding
 from model.soft_rows import SoftTokens
+
+# All blocks in one call: x [T, D], angles by kind of layer, and each layer's own input -> [T, D].
+Stack: TypeAlias = Callable[[Tensor, dict[LayerKind, Angles], Sequence[Tensor | None]], Tensor]
 
 
 class Transformer(Layer):
@@ -47,11 +53,13 @@ class Transformer(Layer):
         cache: KVCache,
         logits_at_N: Tensor | None = None,
         soft_tokens: SoftTokens | None = None,
+        stack: Stack | None = None,
     ) -> Tensor:
         """Logits, float32 and soft-capped: [N, V] at the indices `logits_at_N` into T, or [T, V] at all.
 
         `tokens_T` and `positions_T` (place of each token in its own sequence) are int64.
         `soft_tokens` stand in for the embeddings of placeholder tokens, whose ids may lie beyond the vocabulary.
+        `stack` does what the blocks would.
         """
         if soft_tokens is not None:
             # Per-layer embeddings know no media: they see padding.
@@ -61,8 +69,11 @@ class Transformer(Layer):
             x_TD = x_TD.index_copy(0, soft_tokens.rows_N, soft_tokens.values_ND.to(x_TD))
         per_layer = self._per_layer_inputs(tokens_T, x_TD)
         angles = {kind: rotary(positions_T, x_TD.dtype) for kind, rotary in self._rotary.items()}
-        for block, kind, per_layer_TP in zip(self.blocks, self.config.layer_kinds, per_layer, strict=True):
-            x_TD = block(x_TD, angles[kind], cache, per_layer_TP)
+        if stack is not None:
+            x_TD = stack(x_TD, angles, per_layer)
+        else:
+            for block, kind, per_layer_TP in zip(self.blocks, self.config.layer_kinds, per_layer, strict=True):
+                x_TD = block(x_TD, angles[kind], cache, per_layer_TP)
         return self._logits(x_TD if logits_at_N is None else x_TD[logits_at_N])
 
     def assist(self) -> None:

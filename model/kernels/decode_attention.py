@@ -15,6 +15,7 @@ import torch
 from numba import carray, cfunc, float32, njit
 from torch import Tensor
 
+from model.kernels.layer_records import HEADS
 from model.kernels.openmp import Team
 from model.kernels.sharing import ARGUMENTS, share, thread_index
 from model.kernels.vectors import (
@@ -29,8 +30,6 @@ from model.kernels.vectors import (
     store_floats,
     sum_of,
 )
-
-HEADS = 4
 
 
 @njit(inline="always")
@@ -81,10 +80,9 @@ def _mix(value, slot_bytes, seen, length, scores, row, out, size):
     store_floats(mixed_3, out + 3 * size)
 
 
-@cfunc(ARGUMENTS)
-def _attend(arguments):
-    """Some fours of heads, each against the slots that its sequence sees."""
-    q, kv, slots, lengths, scores, out, batch, most, num_heads, num_kv_heads, head_dim = carray(arguments, 11)
+@njit
+def attend(q, kv, slots, lengths, scores, out, batch, most, num_heads, num_kv_heads, head_dim):
+    """This thread's fours of heads, each against the slots that its sequence sees."""
     scores += thread_index() * HEADS * most * 4
     fours = num_heads // HEADS
     first, last = share(batch * fours)
@@ -100,6 +98,12 @@ def _attend(arguments):
             _softmax(scores + head * most * 4, length)
         for place in range(0, head_dim * 4, LANES * 4):
             _mix(value + place, slot_bytes, seen, length, scores, most * 4, out + heads + place, head_dim * 4)
+
+
+@cfunc(ARGUMENTS, cache=True)
+def _attend(arguments):
+    q, kv, slots, lengths, scores, out, batch, most, num_heads, num_kv_heads, head_dim = carray(arguments, 11)
+    attend(q, kv, slots, lengths, scores, out, batch, most, num_heads, num_kv_heads, head_dim)
 
 
 class DecodeAttentionKernel:

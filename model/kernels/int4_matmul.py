@@ -35,24 +35,29 @@ from model.kernels.vectors import (
 
 SPAN = LANES
 # A weight is stored by blocks of 64 rows, in each of them by inputs.
-_INPUT_BYTES = LANES // 2
+INPUT_BYTES = LANES // 2
 # Fewer are rounded sooner than another thread has begun.
 _SPANS_A_THREAD = 256
 _LARGEST, _MIDDLE = float32(127), float32(8)
 
 
-@cfunc(ARGUMENTS)
+@njit(inline="always")
+def round_span(inputs, span, rounded, steps, sums):
+    """Stores a span of x as numbers, their step and their sum."""
+    step = largest(inputs) / _LARGEST
+    total = store_rounded(inputs, float32(1) / step if step > 0 else float32(0), rounded + span * SPAN)
+    store_float(step, steps + 4 * span)
+    store_float(step * total, sums + 4 * span)
+
+
+@cfunc(ARGUMENTS, cache=True)
 def _round(arguments):
     """Some spans of x: their numbers, steps and sums."""
     x, is_half, num_spans, rounded, steps, sums = carray(arguments, 6)
     first, last = share(num_spans)
     for span in range(first, last):
-        place = span * SPAN
-        inputs = load_bfloats(x + 2 * place) if is_half else load_floats(x + 4 * place)
-        step = largest(inputs) / _LARGEST
-        total = store_rounded(inputs, float32(1) / step if step > 0 else float32(0), rounded + place)
-        store_float(step, steps + 4 * span)
-        store_float(step * total, sums + 4 * span)
+        inputs = load_bfloats(x + 2 * SPAN * span) if is_half else load_floats(x + 4 * SPAN * span)
+        round_span(inputs, span, rounded, steps, sums)
 
 
 @njit(inline="always")
@@ -64,18 +69,19 @@ def _store(total, out, place, is_half):
 
 
 @njit(inline="always")
-def _one_row(weight, scale, out_size, in_size, group_size, x, steps, sums, out, place, is_half):
+def block_of_row(weight, scale, out_size, in_size, group_size, x, steps, sums):
+    """64 outputs of one row of x: those whose weights and scales lie at these addresses."""
     total = no_floats()
     for group in range(in_size // group_size):
         part, inputs = no_floats(), float32(0)
         for span in range(group * group_size // SPAN, (group + 1) * group_size // SPAN):
             dots = no_ints()
             for i in range(span * SPAN, (span + 1) * SPAN, 4):
-                dots = add_dots(dots, load_int4_quads(weight + i * _INPUT_BYTES), x + i)
+                dots = add_dots(dots, load_int4_quads(weight + i * INPUT_BYTES), x + i)
             part = add_scaled_ints(part, dots, load_float(steps + 4 * span))
             inputs += load_float(sums + 4 * span)
         total = add_scaled_rows(total, part, inputs, _MIDDLE, scale + group * out_size * 4)
-    _store(total, out, place, is_half)
+    return total
 
 
 @njit(inline="always")
@@ -89,7 +95,7 @@ def _four_rows(weight, scale, out_size, in_size, group_size, x, steps, sums, out
         for span in range(group * group_size // SPAN, (group + 1) * group_size // SPAN):
             dots_0, dots_1, dots_2, dots_3 = no_ints(), no_ints(), no_ints(), no_ints()
             for i in range(span * SPAN, (span + 1) * SPAN, 4):
-                quads = load_int4_quads(weight + i * _INPUT_BYTES)
+                quads = load_int4_quads(weight + i * INPUT_BYTES)
                 dots_0 = add_dots(dots_0, quads, x + i)
                 dots_1 = add_dots(dots_1, quads, x + in_size + i)
                 dots_2 = add_dots(dots_2, quads, x + 2 * in_size + i)
@@ -114,15 +120,16 @@ def _four_rows(weight, scale, out_size, in_size, group_size, x, steps, sums, out
     _store(total_3, out, place + 3 * out_size, is_half)
 
 
-@cfunc(ARGUMENTS)
+@cfunc(ARGUMENTS, cache=True)
 def _multiply(arguments):
     """Some blocks of outputs: for one row of x, or for four at a time, the last ones maybe twice."""
     numbers, scales, out_size, in_size, group_size, rows, x, steps, sums, out, is_half = carray(arguments, 11)
     first, last = share(out_size // LANES)
     for block in range(first, last):
-        weight, scale = numbers + block * in_size * _INPUT_BYTES, scales + block * LANES * 4
+        weight, scale = numbers + block * in_size * INPUT_BYTES, scales + block * LANES * 4
         if rows == 1:
-            _one_row(weight, scale, out_size, in_size, group_size, x, steps, sums, out, block * LANES, is_half)
+            total = block_of_row(weight, scale, out_size, in_size, group_size, x, steps, sums)
+            _store(total, out, block * LANES, is_half)
         for row in range(0, rows if rows > 1 else 0, 4):
             start = min(row, rows - 4)
             spans = start * in_size // SPAN * 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from model.kernels.openmp import has_team
 
 if TYPE_CHECKING:
     from model.kernels.decode_attention import DecodeAttentionKernel
+    from model.kernels.decode_layers import DecodeLayersKernel
     from model.kernels.int4_matmul import Int4Matmul
 
 # Set to "torch" it keeps to torch's own kernels, which spares the 150 MB that the compiler takes.
@@ -20,22 +22,38 @@ KERNELS = "GEMMA_CLUSTER_KERNELS"
 
 @cache
 def int4_matmul() -> Int4Matmul | None:
-    """None where `can_compile` says no. Compiling takes a second."""
+    """None where `can_compile` says no."""
     if not can_compile():
         return None
-    from model.kernels.int4_matmul import Int4Matmul
-
+    with _kept_on_disk():
+        from model.kernels.int4_matmul import Int4Matmul
     return Int4Matmul()
 
 
 @cache
 def decode_attention() -> DecodeAttentionKernel | None:
-    """None where `can_compile` says no. Compiling takes a second."""
+    """None where `can_compile` says no."""
     if not can_compile():
         return None
-    from model.kernels.decode_attention import DecodeAttentionKernel
-
+    with _kept_on_disk():
+        from model.kernels.decode_attention import DecodeAttentionKernel
     return DecodeAttentionKernel()
+
+
+@cache
+def decode_layers() -> DecodeLayersKernel | None:
+    """None where `can_compile` says no."""
+    if not can_compile():
+        return None
+    with _kept_on_disk():
+        from model.kernels.decode_layers import DecodeLayersKernel
+    return DecodeLayersKernel()
+
+
+def _kept_on_disk() -> AbstractContextManager[None]:
+    from model.kernels.compiled_code import kept_on_disk
+
+    return kept_on_disk()
 
 
 def can_compile() -> bool:

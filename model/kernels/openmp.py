@@ -39,4 +39,8 @@ class Team:
     def run(self, function: int, arguments: Sequence[int], at_most: int = 1 << 10) -> None:
         """`function` is the address of void f(int64 *arguments); returns when every thread has left it."""
         values = (ctypes.c_int64 * len(arguments))(*arguments)
-        self._parallel(function, ctypes.addressof(values), min(at_most, torch.get_num_threads()), 0)
+        self.call(function, ctypes.addressof(values), at_most)
+
+    def call(self, function: int, argument: int, at_most: int = 1 << 10) -> None:
+        """The same for any f(argument)."""
+        self._parallel(function, argument, min(at_most, torch.get_num_threads()), 0)

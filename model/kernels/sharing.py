@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import ctypes
 
-from numba import int64, njit, types
+import llvmlite.binding
+from numba import int32, int64, njit, types
 
 from model.kernels import openmp
 
 # How such a function is compiled: it gets the address of its arguments.
 ARGUMENTS = types.void(types.CPointer(int64))
 
-_library = openmp.load()
-thread_index, _num_threads = _library.omp_get_thread_num, _library.omp_get_num_threads
-for _function in (thread_index, _num_threads):
-    _function.argtypes, _function.restype = [], ctypes.c_int
+
+def _function_of_team(name: str, returned: types.Type) -> types.ExternalFunction:
+    """By name, not by address: compiled code is kept on disk, and the library lies elsewhere in each process."""
+    address = ctypes.cast(getattr(openmp.load(), name), ctypes.c_void_p).value
+    llvmlite.binding.add_symbol(name, address)
+    return types.ExternalFunction(name, returned())
+
+
+thread_index = _function_of_team("omp_get_thread_num", int32)
+_num_threads = _function_of_team("omp_get_num_threads", int32)
+# Returns when every thread has called it.
+meet = _function_of_team("GOMP_barrier", types.void)
 
 
 @njit(inline="always")

@@ -104,9 +104,9 @@ def store_bfloats(_: Any, value: Any, address: Any) -> Any:
 
     def generate(_: Any, build: Any, __: Any, given: Any) -> Any:
         bits = build.bitcast(given[0], ints.ir)
-        is_odd = build.and_(build.lshr(bits, _all(ints.ir, 16)), _all(ints.ir, 1))
-        rounded = build.add(build.add(bits, _all(ints.ir, 0x7FFF)), is_odd)
-        return _store(build, build.trunc(build.lshr(rounded, _all(ints.ir, 16)), _SHORTS), given[1])
+        is_odd = build.and_(build.lshr(bits, every(ints.ir, 16)), every(ints.ir, 1))
+        rounded = build.add(build.add(bits, every(ints.ir, 0x7FFF)), is_odd)
+        return _store(build, build.trunc(build.lshr(rounded, every(ints.ir, 16)), _SHORTS), given[1])
 
     return types.void(floats, types.int64), generate
 
@@ -116,8 +116,8 @@ def largest(_: Any, value: Any) -> Any:
     """The largest absolute value."""
 
     def generate(_: Any, build: Any, __: Any, given: Any) -> Any:
-        positive = _call(build, "llvm.fabs.v64f32", floats.ir, given)
-        return _call(build, "llvm.vector.reduce.fmax.v64f32", _FLOAT, [positive])
+        positive = call(build, "llvm.fabs.v64f32", floats.ir, given)
+        return call(build, "llvm.vector.reduce.fmax.v64f32", _FLOAT, [positive])
 
     return types.float32(floats), generate
 
@@ -125,7 +125,7 @@ def largest(_: Any, value: Any) -> Any:
 @intrinsic
 def add_products(_: Any, total: Any, left: Any, right: Any) -> Any:
     """total + left * right, lane by lane."""
-    return floats(floats, floats, floats), lambda _, build, __, given: _fused(build, given[1], given[2], given[0])
+    return floats(floats, floats, floats), lambda _, build, __, given: fused(build, given[1], given[2], given[0])
 
 
 @intrinsic
@@ -134,7 +134,7 @@ def add_scaled(_: Any, total: Any, value: Any, scale: Any) -> Any:
 
     def generate(_: Any, build: Any, __: Any, given: Any) -> Any:
         total, value, scale = given
-        return _fused(build, value, _splat(build, scale, LANES), total)
+        return fused(build, value, splat(build, scale, LANES), total)
 
     return floats(floats, floats, types.float32), generate
 
@@ -157,10 +157,10 @@ def store_rounded(_: Any, value: Any, factor: Any, address: Any) -> Any:
 
     def generate(_: Any, build: Any, __: Any, given: Any) -> Any:
         value, factor, address = given
-        rounded = _call(build, "llvm.rint.v64f32", floats.ir, [build.fmul(value, _splat(build, factor, LANES))])
+        rounded = call(build, "llvm.rint.v64f32", floats.ir, [build.fmul(value, splat(build, factor, LANES))])
         numbers = build.fptosi(rounded, ints.ir)
         _store(build, build.trunc(numbers, ir.VectorType(_BYTE, LANES)), address)
-        return _call(build, "llvm.vector.reduce.add.v64i32", _INT, [numbers])
+        return call(build, "llvm.vector.reduce.add.v64i32", _INT, [numbers])
 
     return types.int32(floats, types.float32, types.int64), generate
 
@@ -172,7 +172,7 @@ def load_int4_quads(_: Any, address: Any) -> Any:
     def generate(_: Any, build: Any, __: Any, given: Any) -> Any:
         stored = _load(build, given[0], ir.VectorType(_BYTE, 2 * LANES))
         by_row = _pick(build, stored, [32 * place + row for row in range(32) for place in range(4)])
-        low, high = build.and_(by_row, _all(by_row.type, 15)), build.lshr(by_row, _all(by_row.type, 4))
+        low, high = build.and_(by_row, every(by_row.type, 15)), build.lshr(by_row, every(by_row.type, 4))
         return _join(build, low, high)
 
     return quads(types.int64), generate
@@ -184,7 +184,7 @@ def add_dots(_: Any, total: Any, weights: Any, address: Any) -> Any:
 
     def generate(_: Any, build: Any, __: Any, given: Any) -> Any:
         total, weights, address = given
-        factor = _splat(build, _load(build, address, _INT), 16)
+        factor = splat(build, _load(build, address, _INT), 16)
         sums = []
         for first in range(0, LANES, 16):
             bytes_ = build.bitcast(_pick(build, weights, range(4 * first, 4 * first + 64)), _REGISTER)
@@ -200,7 +200,7 @@ def add_scaled_ints(_: Any, total: Any, numbers: Any, scale: Any) -> Any:
 
     def generate(_: Any, build: Any, __: Any, given: Any) -> Any:
         total, numbers, scale = given
-        return _fused(build, build.sitofp(numbers, floats.ir), _splat(build, scale, LANES), total)
+        return fused(build, build.sitofp(numbers, floats.ir), splat(build, scale, LANES), total)
 
     return floats(floats, ints, types.float32), generate
 
@@ -215,23 +215,23 @@ def add_scaled_rows(_: Any, total: Any, value: Any, sum_of_inputs: Any, middle: 
     def generate(_: Any, build: Any, __: Any, given: Any) -> Any:
         total, value, sum_of_inputs, middle, address = given
         both = _load(build, address, ints.ir)
-        scale = build.bitcast(build.shl(both, _all(ints.ir, 16)), floats.ir)
-        centred = build.fsub(value, _splat(build, build.fmul(sum_of_inputs, middle), LANES))
-        with_zero = _fused(build, _upper_half(build, both), _splat(build, sum_of_inputs, LANES), total)
-        return _fused(build, scale, centred, with_zero)
+        scale = build.bitcast(build.shl(both, every(ints.ir, 16)), floats.ir)
+        centred = build.fsub(value, splat(build, build.fmul(sum_of_inputs, middle), LANES))
+        with_zero = fused(build, _upper_half(build, both), splat(build, sum_of_inputs, LANES), total)
+        return fused(build, scale, centred, with_zero)
 
     return floats(floats, floats, types.float32, types.float32, types.int64), generate
 
 
 def _upper_half(build: Any, both: Any) -> Any:
-    return build.bitcast(build.and_(both, _all(ints.ir, -0x10000)), floats.ir)
+    return build.bitcast(build.and_(both, every(ints.ir, -0x10000)), floats.ir)
 
 
 def _upper(build: Any, numbers: Any) -> Any:
-    return build.bitcast(build.shl(numbers, _all(ints.ir, 16)), floats.ir)
+    return build.bitcast(build.shl(numbers, every(ints.ir, 16)), floats.ir)
 
 
-def _fused(build: Any, left: Any, right: Any, total: Any) -> Any:
+def fused(build: Any, left: Any, right: Any, total: Any) -> Any:
     return build.fadd(total, build.fmul(left, right, flags=_FUSED), flags=_FUSED)
 
 
@@ -244,16 +244,16 @@ def _store(build: Any, value: Any, address: Any) -> Any:
     return ir.Constant(ir.IntType(8).as_pointer(), None)
 
 
-def _call(build: Any, name: str, result: ir.Type, given: Any) -> Any:
+def call(build: Any, name: str, result: ir.Type, given: Any) -> Any:
     kind = ir.FunctionType(result, [value.type for value in given])
     return build.call(build.module.declare_intrinsic(name, (), kind), given)
 
 
-def _all(kind: ir.VectorType, value: int) -> Any:
+def every(kind: ir.VectorType, value: float) -> Any:
     return ir.Constant(kind, [value] * kind.count)
 
 
-def _splat(build: Any, value: Any, size: int) -> Any:
+def splat(build: Any, value: Any, size: int) -> Any:
     first = build.insert_element(ir.Constant(ir.VectorType(value.type, size), ir.Undefined), value, _INT(0))
     return _pick(build, first, [0] * size)
 

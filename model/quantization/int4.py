@@ -70,11 +70,11 @@ class Int4Format:
 
     def multiplies(self, num_rows: int, weight: Packed) -> bool:
         """See Format."""
-        return num_rows <= _FEW_ROWS or self._is_fast(weight)
+        return num_rows <= _FEW_ROWS or self.is_fast(weight)
 
     def multiply(self, x_MI: Tensor, weight: Packed) -> Tensor:
         """See Format."""
-        if self._fast_matmul is not None and self._is_fast(weight):
+        if self._fast_matmul is not None and self.is_fast(weight):
             return self._fast_matmul(x_MI, weight.numbers, weight.scales)
         numbers, scales = weight
         out_MO: Tensor = torch.ops.aten._weight_int4pack_mm_for_cpu(
@@ -82,7 +82,8 @@ class Int4Format:
         )
         return out_MO.type_as(x_MI)
 
-    def _is_fast(self, weight: Packed) -> bool:
+    def is_fast(self, weight: Packed) -> bool:
+        """Is it one that our own kernel reads?"""
         return self._fast_matmul is not None and _group_size(weight) % self._fast_matmul.span == 0
 
     def tile(self, weight: Packed, outputs: slice, inputs: slice) -> Tensor:

@@ -8,14 +8,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import torch
 
 from model.config import ModelConfig
 from model.constraint import Constraint
-from model.kernels.loading import decode_attention
+from model.kernels.loading import can_compile, decode_attention, decode_layers
 from model.runtime.answer import Answer
+from model.runtime.code_pages import release_code
 from model.runtime.config import RuntimeConfig
 from model.runtime.gang import GangError, Intent
 from model.runtime.kv_cache import PagedCache
@@ -32,6 +33,9 @@ from model.runtime.weight_layout import store_input_major
 from model.tokenizer import Tokenizer
 from model.transformer import Transformer
 from model.weights import load_model
+
+if TYPE_CHECKING:
+    from model.runtime.decode_stack import DecodeStack
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +86,10 @@ class EngineLoop:
             Sampler(tokenizer),
             is_spread=not self._pace.is_alone,
             kernel=decode_attention() if is_quantized(model) else None,
+            stack=_decode_stack(model, self._cache),
         )
+        if is_quantized(model):
+            release_code()
         # Guards everything below and the scheduler; never held while the model runs or a callback is called.
         self._changed = threading.Condition()
         self._requests: dict[str, _Request] = {}
@@ -288,3 +295,13 @@ class EngineLoop:
             logger.exception("the callback of request %s failed", output.request_id)
             if output.finish_reason is None:
                 self.abort(output.request_id)
+
+
+def _decode_stack(model: Transformer, cache: PagedCache) -> "DecodeStack | None":
+    """None where the blocks have to be run one by one."""
+    if not (is_quantized(model) and can_compile()):
+        return None
+    from model.runtime.decode_stack import DecodeStack
+
+    kernel = decode_layers() if DecodeStack.can_hold(model) else None
+    return None if kernel is None else DecodeStack(model, cache, kernel)

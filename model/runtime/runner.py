@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -19,10 +20,11 @@ from model.runtime.sampler import Drawn, Sampler
 from model.runtime.scheduler import Plan
 from model.runtime.step_attention import DecodeAttention, PrefillAttention, StepAttention
 from model.soft_rows import SoftTokens
-from model.transformer import Transformer
+from model.transformer import Stack, Transformer
 
 if TYPE_CHECKING:
     from model.kernels.decode_attention import DecodeAttentionKernel
+    from model.runtime.decode_stack import DecodeStack
 
 
 class _Inputs(NamedTuple):
@@ -33,6 +35,7 @@ class _Inputs(NamedTuple):
     cache: KVCache
     logits_at_N: Tensor
     soft_tokens: SoftTokens | None
+    stack: Stack | None
 
 
 class Runner:
@@ -50,6 +53,7 @@ class Runner:
         *,
         is_spread: bool = False,
         kernel: DecodeAttentionKernel | None = None,
+        stack: DecodeStack | None = None,
     ) -> None:
         self._model = model
         self._cache = cache
@@ -57,6 +61,7 @@ class Runner:
         self._sampler = sampler
         self._is_spread = is_spread
         self._kernel = kernel
+        self._stack = stack
 
     @torch.inference_mode()
     def run(self, plan: Plan) -> list[Drawn]:
@@ -95,7 +100,12 @@ class Runner:
                 drawn_at.append(len(tokens) - 1)
         attention = self._attention(plan, positions)
         drawn_N = self._tensor(drawn_at)
-        return _Inputs(self._tensor(tokens), self._tensor(positions), attention, drawn_N, self._joined(soft))
+        tokens_T, positions_T = self._tensor(tokens), self._tensor(positions)
+        return _Inputs(tokens_T, positions_T, attention, drawn_N, self._joined(soft), self._stack_for(attention))
+
+    def _stack_for(self, attention: StepAttention) -> Stack | None:
+        row = attention.single_row
+        return None if self._stack is None or row is None else partial(self._stack, row)
 
     def _attention(self, plan: Plan, positions: list[int]) -> StepAttention:
         parts: list[tuple[int, KVCache]] = []

@@ -42,14 +42,14 @@ class DecodeAttention:
     ) -> None:
         self._cache, self._device, self._kernel = cache, device, kernel
         self._rows_B, self._positions_B = np.array(rows), np.array(positions)
-        self._views: dict[int | None, _BatchView] = {}
+        self._views: dict[int | None, BatchView] = {}
         self._context: dict[int, tuple[Tensor, Tensor]] = {}
 
     def attend(
         self, layer: int, q_THE: Tensor, k_TKE: Tensor | None, v_TKE: Tensor | None, window: int | None
     ) -> Tensor:
         """See KVCache.attend."""
-        view, kv_S2KE = self._view(window), self._cache.layers[layer].kv_S2KE
+        view, kv_S2KE = self.view(window), self._cache.layers[layer].kv_S2KE
         if self._kernel is not None and self._kernel.takes(q_THE, kv_S2KE):
             if k_TKE is not None and v_TKE is not None:
                 self._cache.layers[layer].write(view.new_slots_B, k_TKE, v_TKE)
@@ -64,13 +64,14 @@ class DecodeAttention:
         out_BKGE = F.scaled_dot_product_attention(q_BKGE, k_BKLE, v_BKLE, attn_mask=view.mask(q_THE), scale=1.0)
         return out_BKGE.flatten(1, 2)
 
-    def _view(self, window: int | None) -> _BatchView:
+    def view(self, window: int | None) -> BatchView:
+        """Which slots the layers with this window use."""
         if window not in self._views:
             group = self._cache.group(window)
-            self._views[window] = _BatchView(group, self._rows_B, self._positions_B, self._device)
+            self._views[window] = BatchView(group, self._rows_B, self._positions_B, self._device)
         return self._views[window]
 
-    def _store(self, layer: int, k_BKE: Tensor, v_BKE: Tensor, view: _BatchView) -> tuple[Tensor, Tensor]:
+    def _store(self, layer: int, k_BKE: Tensor, v_BKE: Tensor, view: BatchView) -> tuple[Tensor, Tensor]:
         store = self._cache.layers[layer]
         store.write(view.new_slots_B, k_BKE, v_BKE)
         kv_BL2KE = self._cache.gather(layer, view.slots_N)
@@ -81,7 +82,7 @@ class DecodeAttention:
         return context
 
 
-class _BatchView:
+class BatchView:
     """Where the new token of each row goes and what it sees. Built once per pass and kind of layer."""
 
     def __init__(
@@ -211,6 +212,12 @@ class StepAttention:
     def __init__(self, parts: list[tuple[int, KVCache]]) -> None:
         self._sizes = [size for size, _ in parts]
         self._parts = [part for _, part in parts]
+
+    @property
+    def single_row(self) -> DecodeAttention | None:
+        """What attends for the only token of the pass, if that is a running sequence's."""
+        part = self._parts[0]
+        return part if self._sizes == [1] and isinstance(part, DecodeAttention) else None
 
     def attend(
         self, layer: int, q_THE: Tensor, k_TKE: Tensor | None, v_TKE: Tensor | None, window: int | None

@@ -1,0 +1,75 @@
+"""Compiled kernels are kept in the user's cache: compiling takes ten seconds, and 50 MB that are never given back.
+
+So a process of its own compiles them, once for all that run on this machine: they share Numba's cache on disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+import filelock
+import numba
+
+logger = logging.getLogger(__name__)
+
+_IMPORTS_ALL = "import model.kernels.decode_layers"
+
+
+@contextmanager
+def kept_on_disk() -> Iterator[None]:
+    """Kernels that are imported within are read from the cache, or compiled here if that could not be filled."""
+    before = numba.config.CACHE_DIR
+    numba.config.CACHE_DIR = str(_filled_folder())
+    try:
+        yield
+    finally:
+        numba.config.CACHE_DIR = before
+
+
+@cache
+def _filled_folder() -> Path:
+    folder = _folder()
+    marker = folder / "complete"
+    with filelock.FileLock(folder / "lock"):
+        if not marker.exists() and _fill(folder):
+            marker.touch()
+    return folder
+
+
+def _fill(folder: Path) -> bool:
+    logger.info("compiling kernels for this CPU, which takes ten seconds, once")
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(folder), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run([sys.executable, "-c", _IMPORTS_ALL], env=environment, capture_output=True, text=True)
+    if done.returncode != 0:
+        logger.warning("kernels could not be compiled ahead: %s", done.stderr.strip().rpartition("\n")[2])
+    return done.returncode == 0
+
+
+def _folder() -> Path:
+    """One for each version of the sources. Where the user has no folder for caches, one that only we can write to."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    try:
+        root = Path(base) if base else Path.home() / ".cache"
+        folder = root / "gemma-cluster" / "kernels" / _sources_digest()
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except (OSError, RuntimeError):
+        return Path(tempfile.mkdtemp(prefix="gemma-cluster-kernels-"))
+
+
+def _sources_digest() -> str:
+    """Numba looks at the source of a kernel itself for changes, not at what it calls."""
+    digest = hashlib.sha256(f"{sys.version} {numba.__version__}".encode())
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:16]

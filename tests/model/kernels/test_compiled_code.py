@@ -1,0 +1,41 @@
+"""Kernels are compiled once per machine, by a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from model.kernels.loading import can_compile
+
+pytestmark = pytest.mark.skipif(not can_compile(), reason="this CPU has no AVX-512 VNNI")
+
+# Prints how many kernels came from the cache, and how many were compiled here.
+PROGRAM = """
+from model.kernels.loading import decode_layers, int4_matmul
+assert int4_matmul() is not None and decode_layers() is not None
+from model.kernels import decode_attention, decode_layers, int4_matmul
+kernels = decode_attention._attend, decode_layers._run, int4_matmul._multiply, int4_matmul._round
+print(sum(kernel.cache_hits for kernel in kernels), len(kernels))
+"""
+
+
+def start(cache: Path) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"XDG_CACHE_HOME": str(cache)}
+    return subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, env=environment, check=True)
+
+
+def test_not_even_the_first_process_compiles(tmp_path: Path) -> None:
+    assert start(tmp_path).stdout.split() == ["4", "4"]
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nbc")}
+    assert len(kept) == 4
+    assert start(tmp_path).stdout.split() == ["4", "4"]
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nbc")} == kept
+
+
+def test_a_cache_that_nobody_can_write_to_is_done_without(tmp_path: Path) -> None:
+    (tmp_path / "gemma-cluster").touch()
+    assert start(tmp_path).stdout.split()[1] == "4"
