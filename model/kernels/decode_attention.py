@@ -9,13 +9,12 @@ dimension.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from numba import carray, cfunc, float32, njit
 from torch import Tensor
 
-from model.kernels.layer_records import HEADS
+from model.kernels.float_math import exponential_above, larger, largest_of, scaled
+from model.kernels.layer_records import HEADS, padded
 from model.kernels.openmp import Team
 from model.kernels.sharing import ARGUMENTS, share, thread_index
 from model.kernels.vectors import (
@@ -30,6 +29,11 @@ from model.kernels.vectors import (
     store_floats,
     sum_of,
 )
+
+_PART = LANES * 4
+# The score of nothing: e^it is 0 beside any other.
+_NONE = float32(-3e38)
+_padded = njit(inline="always")(padded)
 
 
 @njit(inline="always")
@@ -53,15 +57,21 @@ def _score(q, key, slot_bytes, seen, length, scores, row, head_dim):
 
 @njit(inline="always")
 def _softmax(scores, length):
-    largest, total = load_float(scores), float32(0)
-    for i in range(length):
-        largest = max(largest, load_float(scores + 4 * i))
-    for i in range(length):
-        weight = math.exp(load_float(scores + 4 * i) - largest)
-        total += weight
-        store_float(weight, scores + 4 * i)
-    for i in range(length):
-        store_float(load_float(scores + 4 * i) / total, scores + 4 * i)
+    """In place. Behind the last score there is room to fill up a vector."""
+    end = scores + _padded(length) * 4
+    for place in range(scores + 4 * length, end, 4):
+        store_float(_NONE, place)
+    highest, total = load_floats(scores), no_floats()
+    for place in range(scores, end, _PART):
+        highest = larger(highest, load_floats(place))
+    origin = largest_of(highest)
+    for place in range(scores, end, _PART):
+        weights = exponential_above(load_floats(place), origin)
+        total = add_scaled(total, weights, float32(1))
+        store_floats(weights, place)
+    factor = float32(1) / sum_of(total)
+    for place in range(scores, end, _PART):
+        store_floats(scaled(load_floats(place), factor), place)
 
 
 @njit(inline="always")
@@ -83,21 +93,22 @@ def _mix(value, slot_bytes, seen, length, scores, row, out, size):
 @njit
 def attend(q, kv, slots, lengths, scores, out, batch, most, num_heads, num_kv_heads, head_dim):
     """This thread's fours of heads, each against the slots that its sequence sees."""
-    scores += thread_index() * HEADS * most * 4
+    row = _padded(most) * 4
+    scores += thread_index() * HEADS * row
     fours = num_heads // HEADS
     first, last = share(batch * fours)
     for task in range(first, last):
-        row, four = task // fours, task % fours
-        length, seen = load_slot(lengths + 8 * row), slots + 8 * row * most
-        heads = (row * num_heads + four * HEADS) * head_dim * 4
+        sequence, four = task // fours, task % fours
+        length, seen = load_slot(lengths + 8 * sequence), slots + 8 * sequence * most
+        heads = (sequence * num_heads + four * HEADS) * head_dim * 4
         # Of a slot: all keys, then all values.
         key = kv + four * HEADS * num_kv_heads // num_heads * head_dim * 4
         slot_bytes, value = 2 * num_kv_heads * head_dim * 4, key + num_kv_heads * head_dim * 4
-        _score(q + heads, key, slot_bytes, seen, length, scores, most * 4, head_dim)
+        _score(q + heads, key, slot_bytes, seen, length, scores, row, head_dim)
         for head in range(HEADS):
-            _softmax(scores + head * most * 4, length)
+            _softmax(scores + head * row, length)
         for place in range(0, head_dim * 4, LANES * 4):
-            _mix(value + place, slot_bytes, seen, length, scores, most * 4, out + heads + place, head_dim * 4)
+            _mix(value + place, slot_bytes, seen, length, scores, row, out + heads + place, head_dim * 4)
 
 
 @cfunc(ARGUMENTS, cache=True)
@@ -122,7 +133,7 @@ class DecodeAttentionKernel:
         """[B, H, E] -> [B, H, E]. Row b sees the first lengths_B[b] of its slots; both are int64."""
         q_BHE, most = q_BHE.contiguous(), slots_BL.shape[1]
         out_BHE = torch.empty_like(q_BHE)
-        scores = torch.empty(torch.get_num_threads() * HEADS * most)
+        scores = torch.empty(torch.get_num_threads() * HEADS * padded(most))
         tensors = (q_BHE, kv_S2KE, slots_BL, lengths_B, scores, out_BHE)
         batch, num_heads, head_dim = q_BHE.shape
         sizes = (batch, most, num_heads, kv_S2KE.shape[2], head_dim)

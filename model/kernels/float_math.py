@@ -47,9 +47,29 @@ def gelu_gate(_: Any, gate: Any, up: Any) -> Any:
 
 
 @intrinsic
-def exponential(_: Any, value: Any) -> Any:
-    """e^value; what is smaller than 1e-38 or larger than 8e37 comes out as that."""
-    return floats(floats), lambda _, build, __, given: _exponential(build, given[0])
+def larger(_: Any, left: Any, right: Any) -> Any:
+    """The larger of both, lane by lane."""
+    return floats(floats, floats), lambda _, build, __, given: call(build, "llvm.maxnum.v64f32", floats.ir, given)
+
+
+@intrinsic
+def largest_of(_: Any, value: Any) -> Any:
+    """Of all lanes."""
+
+    def generate(_: Any, build: Any, __: Any, given: Any) -> Any:
+        return call(build, "llvm.vector.reduce.fmax.v64f32", floats.ir.element, given)
+
+    return types.float32(floats), generate
+
+
+@intrinsic
+def exponential_above(_: Any, value: Any, origin: Any) -> Any:
+    """e^(value - origin); what is smaller than 1e-38 or larger than 8e37 comes out as that."""
+
+    def generate(_: Any, build: Any, __: Any, given: Any) -> Any:
+        return _exponential(build, build.fsub(given[0], splat(build, given[1], floats.ir.count)))
+
+    return floats(floats, types.float32), generate
 
 
 def _exponential(build: Any, value: Any) -> Any:

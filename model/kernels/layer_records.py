@@ -11,6 +11,12 @@ import numpy as np
 
 # So many query heads of a key/value head are answered at a time.
 HEADS = 4
+_LANES = 64
+
+
+def padded(num_scores: int) -> int:
+    """Room for so many scores, in vectors."""
+    return -(-num_scores // _LANES) * _LANES
 
 
 def _record(*fields: Any) -> np.dtype[Any]:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from model.block import Block
 from model.config import AttentionShape, LayerKind, LayerSpec
-from model.kernels.layer_records import HEADS, KIND, LAYER, STEP
+from model.kernels.layer_records import HEADS, KIND, LAYER, STEP, padded
 from model.kernels.vectors import LANES
 from model.quantization.int4 import Int4Format
 from model.quantization.linear import QuantizedLinear
@@ -96,8 +96,8 @@ class DecodeStack:
         longest = max(self._config.hidden_size, self._layers["out"]["in_size"].max())
         own_size = 4 * self._config.hidden_size + _rounded_size(longest)
         self._step["own_size"] = own_size
-        scores, own = (torch.empty(num_threads * size, dtype=torch.uint8) for size in (4 * HEADS * most, own_size))
-        return {"scores": scores, "own": own}
+        sizes = {"scores": 4 * HEADS * padded(most), "own": own_size}
+        return {name: torch.empty(num_threads * size, dtype=torch.uint8) for name, size in sizes.items()}
 
 
 def _takes_heads(num_heads: int, shape: AttentionShape) -> bool:
