@@ -22,6 +22,7 @@ import numba
 logger = logging.getLogger(__name__)
 
 _IMPORTS_ALL = "import model.kernels.decode_layers"
+_PATIENCE_S = 300
 
 
 @contextmanager
@@ -48,10 +49,14 @@ def _filled_folder() -> Path:
 def _fill(folder: Path) -> bool:
     logger.info("compiling kernels for this CPU, which takes ten seconds, once")
     environment = os.environ | {"NUMBA_CACHE_DIR": str(folder), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    done = subprocess.run([sys.executable, "-c", _IMPORTS_ALL], env=environment, capture_output=True, text=True)
-    if done.returncode != 0:
-        logger.warning("kernels could not be compiled ahead: %s", done.stderr.strip().rpartition("\n")[2])
-    return done.returncode == 0
+    try:
+        subprocess.run(
+            [sys.executable, "-c", _IMPORTS_ALL], env=environment, capture_output=True, check=True, timeout=_PATIENCE_S
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        logger.warning("kernels could not be compiled ahead, so this process does it: %s", error)
+        return False
+    return True
 
 
 def _folder() -> Path:

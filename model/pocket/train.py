@@ -23,7 +23,7 @@ from model.pocket.training.stream import BatchStream, Stage
 
 _CLIPS = 6_000
 _PICTURES, _SOUNDS = 24, 16
-_ROWS = 16
+_ROWS = 11
 # So many steps of words alone come first, the more the longer the sums: what is said of pictures is learned sooner by
 # who can write. Then come pictures without their background, then all.
 _WORDS_STEPS = {"e2b": 250, "e4b": 300, "26b-a4b": 600, "31b": 900}
@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--eyes-steps", type=int, default=2000, help="of 24 pictures each")
     parser.add_argument("--ears-steps", type=int, default=1500, help="of 16 sounds each")
-    parser.add_argument("--steps", type=int, default=1250, help="of 4096 tokens each, after the first stages")
+    parser.add_argument("--steps", type=int, default=1250, help="of 4,200 tokens each, after the first stages")
     return parser
 
 

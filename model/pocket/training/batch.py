@@ -14,7 +14,7 @@ from torch import Tensor
 from model.pocket.tokenizer import SPECIALS
 from model.pocket.training.prepared import Picture, Prepared, Sound
 
-ROW = 256
+ROW = 384
 PATCHES = 280
 # Media go through their tower in groups of this many, the last filled up.
 GROUP = 4

@@ -39,3 +39,13 @@ def test_not_even_the_first_process_compiles(tmp_path: Path) -> None:
 def test_a_cache_that_nobody_can_write_to_is_done_without(tmp_path: Path) -> None:
     (tmp_path / "gemma-cluster").touch()
     assert start(tmp_path).stdout.split()[1] == "4"
+
+
+def test_where_no_process_can_be_started_it_compiles_itself(tmp_path: Path) -> None:
+    program = f"import sys; sys.executable = '/nowhere/python'\n{PROGRAM}"
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout.split() == ["0", "4"]
+    # What it compiled is there for the next.
+    assert start(tmp_path).stdout.split() == ["4", "4"]

@@ -15,16 +15,16 @@ def _dialogue(length: int, first: int = 7) -> Prepared:
 
 
 def test_positions_and_segments_begin_anew_with_each_dialogue() -> None:
-    batch = pack([_dialogue(200), _dialogue(50, 8), _dialogue(100, 9)], rows=2)
+    batch = pack([_dialogue(300), _dialogue(50, 8), _dialogue(100, 9)], rows=2)
     assert batch.tokens_RW.shape == (2, ROW)
     assert batch.segments_RW[0].unique_consecutive().tolist() == [1, 2, 0]
-    assert batch.positions_RW[0, 199:202].tolist() == [199, 0, 1]
+    assert batch.positions_RW[0, 299:302].tolist() == [299, 0, 1]
     assert batch.tokens_RW[1, :100].unique().tolist() == [9]
     assert float(batch.counts_RW.sum()) == 3
 
 
 def test_what_finds_no_room_is_left_out() -> None:
-    assert int(pack([_dialogue(200), _dialogue(100)], rows=1).counts_RW.sum()) == 1
+    assert int(pack([_dialogue(300), _dialogue(100)], rows=1).counts_RW.sum()) == 1
 
 
 def test_each_picture_is_a_block_of_its_own() -> None:
