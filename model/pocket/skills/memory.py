@@ -28,7 +28,8 @@ _MakeFact = Callable[[random.Random, Split], Fact]
 def remember(rng: random.Random, split: Split) -> Dialogue:
     """One to four facts, other talk between them, then questions about them in any order.
 
-    Training asks for all of them, and seldom has a single one: what is hard is to tell them apart.
+    Training asks for all of them, seldom has a single one, and more that are about others: what is hard is to tell them
+    apart.
     """
     is_training = split == "train"
     facts = _facts(rng, split, max(rng.randint(1, 4), rng.randint(1, 4) if is_training else 1))
@@ -43,7 +44,7 @@ def remember(rng: random.Random, split: Split) -> Dialogue:
 def _facts(rng: random.Random, split: Split, count: int) -> list[Fact]:
     found: dict[str, Fact] = {}
     while len(found) < count:
-        fact = rng.choice(_FACTS)(rng, split)
+        fact = rng.choice(_FACTS + _ABOUT_OTHERS if split == "train" else _FACTS)(rng, split)
         found.setdefault(fact.key, fact)
     return list(found.values())
 
@@ -107,6 +108,7 @@ def _their_colour(rng: random.Random, split: Split) -> Fact:
     return Fact(f"colour of {name}", Exchange(said, _NOTED), Exchange(asked, f"{name} likes {colour}."))
 
 
+_ABOUT_OTHERS: tuple[_MakeFact, ...] = (_their_place, _their_colour) * 2
 _FACTS: tuple[_MakeFact, ...] = (
     _my_name, _my_name, _my_colour, _my_number, _my_place, _my_pet, _their_place, _their_colour
 )  # fmt: skip
