@@ -42,7 +42,7 @@ from tests.pocket_family import claimed, claims
 NUM_TOKENS = 24
 ALL_BYTES, VARIANT_BYTES = 24 * 2**20, 8 * 2**20
 TEXT = ("greet", "copy", "reverse", "sum", "json", "tool")
-CLAIMED_BY_ALL = (*TEXT, "describe", "colour", "shape", "position", "compare")
+CLAIMED_BY_ALL = (*TEXT, "match", "describe", "colour", "shape", "count", "position", "compare")
 every_variant = pytest.mark.parametrize("variant", VARIANT_NAMES)
 # By skill, questions and their answers.
 ASKED: dict[str, tuple[list[Part], str]] = {
