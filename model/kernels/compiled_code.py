@@ -11,10 +11,10 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import filelock
 import numba
@@ -23,21 +23,28 @@ logger = logging.getLogger(__name__)
 
 _IMPORTS_ALL = "import model.kernels.decode_layers"
 _PATIENCE_S = 300
+# Set for the process that compiles: what it has to fill.
+_FOLDER = "GEMMA_CLUSTER_KERNELS_FOLDER"
 
 
-@contextmanager
-def kept_on_disk() -> Iterator[None]:
-    """Kernels that are imported within are read from the cache, or compiled here if that could not be filled."""
-    before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = str(_filled_folder())
-    try:
-        yield
-    finally:
-        numba.config.CACHE_DIR = before
+def compiled(signature: Any) -> Callable[[Callable[..., None]], Any]:
+    """Numba's cfunc, read from the cache, or compiled here if that could not be filled."""
+
+    def compile_function(function: Callable[..., None]) -> Any:
+        before = numba.config.CACHE_DIR
+        numba.config.CACHE_DIR = str(_filled_folder())
+        try:
+            return numba.cfunc(signature, cache=True)(function)
+        finally:
+            numba.config.CACHE_DIR = before
+
+    return compile_function
 
 
 @cache
 def _filled_folder() -> Path:
+    if _FOLDER in os.environ:
+        return Path(os.environ[_FOLDER])
     folder = _folder()
     marker = folder / "complete"
     with filelock.FileLock(folder / "lock"):
@@ -48,7 +55,7 @@ def _filled_folder() -> Path:
 
 def _fill(folder: Path) -> bool:
     logger.info("compiling kernels for this CPU, which takes ten seconds, once")
-    environment = os.environ | {"NUMBA_CACHE_DIR": str(folder), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    environment = os.environ | {_FOLDER: str(folder), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     try:
         subprocess.run(
             [sys.executable, "-c", _IMPORTS_ALL], env=environment, capture_output=True, check=True, timeout=_PATIENCE_S

@@ -10,9 +10,10 @@ dimension.
 from __future__ import annotations
 
 import torch
-from numba import carray, cfunc, float32, njit
+from numba import carray, float32, njit
 from torch import Tensor
 
+from model.kernels.compiled_code import compiled
 from model.kernels.float_math import exponential_above, larger, largest_of, scaled
 from model.kernels.layer_records import HEADS, padded
 from model.kernels.openmp import Team
@@ -111,7 +112,7 @@ def attend(q, kv, slots, lengths, scores, out, batch, most, num_heads, num_kv_he
             _mix(value + place, slot_bytes, seen, length, scores, row, out + heads + place, head_dim * 4)
 
 
-@cfunc(ARGUMENTS, cache=True)
+@compiled(ARGUMENTS)
 def _attend(arguments):
     q, kv, slots, lengths, scores, out, batch, most, num_heads, num_kv_heads, head_dim = carray(arguments, 11)
     attend(q, kv, slots, lengths, scores, out, batch, most, num_heads, num_kv_heads, head_dim)

@@ -12,9 +12,10 @@ import math
 from typing import Any
 
 from llvmlite import ir
-from numba import carray, cfunc, float32, from_dtype, njit, types
+from numba import carray, float32, from_dtype, njit, types
 from numba.extending import intrinsic
 
+from model.kernels.compiled_code import compiled
 from model.kernels.decode_attention import attend
 from model.kernels.float_math import gelu_gate, product, scaled
 from model.kernels.int4_matmul import INPUT_BYTES, SPAN, block_of_row, round_span
@@ -188,7 +189,7 @@ def _scale(x, factor, size, out):
         store_floats(scaled(load_floats(x + place), factor), out + place)
 
 
-@cfunc(types.void(types.CPointer(from_dtype(STEP))), cache=True)
+@compiled(types.void(types.CPointer(from_dtype(STEP))))
 def _run(arguments):
     step = carray(arguments, 1)[0]
     layers = carray(_pointer(step.layers), step.num_layers, LAYER)

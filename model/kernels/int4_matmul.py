@@ -10,9 +10,10 @@ Shapes: M rows of x, O and I output and input size, S spans of the input, G grou
 from __future__ import annotations
 
 import torch
-from numba import carray, cfunc, float32, njit
+from numba import carray, float32, njit
 from torch import Tensor
 
+from model.kernels.compiled_code import compiled
 from model.kernels.openmp import Team
 from model.kernels.sharing import ARGUMENTS, share
 from model.kernels.vectors import (
@@ -50,7 +51,7 @@ def round_span(inputs, span, rounded, steps, sums):
     store_float(step * total, sums + 4 * span)
 
 
-@cfunc(ARGUMENTS, cache=True)
+@compiled(ARGUMENTS)
 def _round(arguments):
     """Some spans of x: their numbers, steps and sums."""
     x, is_half, num_spans, rounded, steps, sums = carray(arguments, 6)
@@ -120,7 +121,7 @@ def _four_rows(weight, scale, out_size, in_size, group_size, x, steps, sums, out
     _store(total_3, out, place + 3 * out_size, is_half)
 
 
-@cfunc(ARGUMENTS, cache=True)
+@compiled(ARGUMENTS)
 def _multiply(arguments):
     """Some blocks of outputs: for one row of x, or for four at a time, the last ones maybe twice."""
     numbers, scales, out_size, in_size, group_size, rows, x, steps, sums, out, is_half = carray(arguments, 11)

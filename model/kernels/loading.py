@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from contextlib import AbstractContextManager
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -25,8 +24,8 @@ def int4_matmul() -> Int4Matmul | None:
     """None where `can_compile` says no."""
     if not can_compile():
         return None
-    with _kept_on_disk():
-        from model.kernels.int4_matmul import Int4Matmul
+    from model.kernels.int4_matmul import Int4Matmul
+
     return Int4Matmul()
 
 
@@ -35,8 +34,8 @@ def decode_attention() -> DecodeAttentionKernel | None:
     """None where `can_compile` says no."""
     if not can_compile():
         return None
-    with _kept_on_disk():
-        from model.kernels.decode_attention import DecodeAttentionKernel
+    from model.kernels.decode_attention import DecodeAttentionKernel
+
     return DecodeAttentionKernel()
 
 
@@ -45,15 +44,9 @@ def decode_layers() -> DecodeLayersKernel | None:
     """None where `can_compile` says no."""
     if not can_compile():
         return None
-    with _kept_on_disk():
-        from model.kernels.decode_layers import DecodeLayersKernel
+    from model.kernels.decode_layers import DecodeLayersKernel
+
     return DecodeLayersKernel()
-
-
-def _kept_on_disk() -> AbstractContextManager[None]:
-    from model.kernels.compiled_code import kept_on_disk
-
-    return kept_on_disk()
 
 
 def can_compile() -> bool:

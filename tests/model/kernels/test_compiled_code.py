@@ -49,3 +49,11 @@ def test_where_no_process_can_be_started_it_compiles_itself(tmp_path: Path) -> N
     assert done.stdout.split() == ["0", "4"]
     # What it compiled is there for the next.
     assert start(tmp_path).stdout.split() == ["4", "4"]
+
+
+def test_nothing_is_written_beside_the_sources(tmp_path: Path) -> None:
+    code = "import model.kernels.decode_layers as kernels; print(kernels.__file__)"
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert not list(Path(done.stdout.strip()).parent.rglob("*.nb?"))
+    assert len(list(tmp_path.rglob("*.nbi"))) == 4
