@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from model.kernels.decode_layers import DecodeLayersKernel
     from model.kernels.int4_matmul import Int4Matmul
 
-# Set to "torch" it keeps to torch's own kernels, which spares the 150 MB that the compiler takes.
+# Set to "torch" it keeps to torch's own kernels, and Numba is never imported.
 KERNELS = "GEMMA_CLUSTER_KERNELS"
 
 
