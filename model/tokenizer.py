@@ -62,7 +62,7 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Ids of trusted text: control tokens spelled in it become control tokens. Adds no BOS or EOS."""
-        return list(self._encode(text, marked=False))
+        return self._encode(text, marked=False)
 
     def encode_plain(self, text: str) -> list[int]:
         """Ids of untrusted text: nothing in it becomes a control token."""
@@ -83,7 +83,7 @@ class Tokenizer:
 
     def encode_chat(self, text: str) -> list[int]:
         """Ids of a rendered conversation whose caller strings went through `escape_specials`."""
-        return list(self._encode(text, marked=True))
+        return self._encode(text, marked=True)
 
     def decode(self, ids: Iterable[int], skip_special: bool = True) -> str:
         """Text of ids. Bytes that are no UTF-8 come out as U+FFFD; ids beyond the vocabulary as nothing."""
@@ -93,13 +93,14 @@ class Tokenizer:
         """What one token stands for, control tokens spelled out; b"" beyond the vocabulary."""
         return self._bytes_of_token(token_id)
 
-    def _encode(self, text: str, marked: bool) -> Iterator[int]:
+    def _encode(self, text: str, marked: bool) -> list[int]:
+        ids: list[int] = []
         start = 0
         for match in self._special_pattern.finditer(text):
-            yield from self._encode_piece(text[start : match.start()], marked)
-            yield self._specials[match[0]]
+            ids += self._encode_piece(text[start : match.start()], marked)
+            ids.append(self._specials[match[0]])
             start = match.end()
-        yield from self._encode_piece(text[start:], marked)
+        return ids + self._encode_piece(text[start:], marked)
 
     def _encode_piece(self, text: str, marked: bool) -> list[int]:
         plain = _MARKED.sub(r"\1", text) if marked else text
