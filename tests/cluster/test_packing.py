@@ -77,12 +77,28 @@ async def test_every_output_comes_once_and_in_order() -> None:
     assert source.is_closed
 
 
-async def test_an_output_is_sent_at_once_when_the_stream_is_alone() -> None:
-    source, pacer = Source(), Pacer()
-    batches = ready_outputs(source.outputs(), pacer)
+async def test_an_output_is_sent_at_once_when_the_last_is_a_while_ago(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Pacer, "SHORTEST_S", 0.2)
+    source = Source()
+    batches = ready_outputs(source.outputs(), Pacer())
     for output in _outputs("a", "b", "c"):
+        started = time.monotonic()
         source.feed(output)
         assert await _ready(batches) == [output]
+        assert time.monotonic() - started < 0.15
+        await asyncio.sleep(0.25)
+    await batches.aclose()
+
+
+async def test_a_burst_goes_together_also_when_the_stream_is_alone() -> None:
+    source, (first, *rest) = Source(), _outputs("a", "b", "c")
+    batches = ready_outputs(source.outputs(), Pacer())
+    source.feed(first)
+    assert await _ready(batches) == [first]
+    for output in rest:
+        source.feed(output)
+        await asyncio.sleep(0)
+    assert await _ready(batches) == rest
     await batches.aclose()
 
 
