@@ -33,6 +33,9 @@ from cluster.variants.expert_parallel import ExpertParallelVariant, placement
 
 APP_NAME = "gemma-cluster"
 GATEWAY_NAME = "gateway"
+# Keeps gRPC's own threads off the way of a message: whoever waits for it polls the sockets. A release of gRPC that no
+# longer knows these names says so in the log, and goes the longer way.
+GRPC_EXPERIMENTS = "-event_engine_client,-event_engine_listener"
 _REPORT_PERIOD_S = 2.0
 # How often Serve looks whether a process that leaves has requests, and what it has left to close once it has none.
 _LEAVE_POLL_S, _LAST_WORDS_S = 0.2, 5.0
@@ -165,9 +168,7 @@ def _actor_options(config: ClusterConfig, num_cpus: float, num_gpus: float) -> d
         # Handles and user code share one event loop: a message crosses no threads on its way.
         "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
         "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
-        # gRPC's own threads off the way as well: whoever waits for a completion polls the sockets. A release of gRPC
-        # that no longer knows these names logs so, and goes the longer way.
-        "GRPC_EXPERIMENTS": "-event_engine_client,-event_engine_listener",
+        "GRPC_EXPERIMENTS": GRPC_EXPERIMENTS,
     }
     env_vars |= _tracing(config.traces)
     return {"num_cpus": num_cpus, "num_gpus": num_gpus, "runtime_env": {"env_vars": env_vars}}

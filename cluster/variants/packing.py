@@ -24,9 +24,9 @@ class Pacer:
     """Bounds the messages a replica sends: each stream may send again after `SECONDS_PER_STREAM` times the streams, and
     after `SHORTEST_S` at least.
 
-    A token that comes later than that after the last message is sent at once, as all are of a stream that is alone, with
-    a model that takes milliseconds for each. What comes in a burst waits for company, with 16 streams at most 4 ms: no
-    reader notices, and the cost of a message does not bound tokens per second.
+    A token that comes later than that after the last message is sent at once: so are all tokens of a model that takes
+    milliseconds for each, while there are few streams. What comes in a burst waits for company, with 16 streams at most
+    4 ms: no reader notices, and the cost of a message does not bound tokens per second.
     """
 
     SECONDS_PER_STREAM = 0.00025

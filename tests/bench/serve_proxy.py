@@ -17,7 +17,7 @@ from protos.gemmacluster.v1.content_pb2 import Content, Part
 from protos.gemmacluster.v1.generation_pb2 import StreamGenerateRequest, StreamGenerateResponse, Usage
 
 
-@serve.deployment(max_ongoing_requests=100)
+@serve.deployment(max_ongoing_requests=300)
 class EchoReplica:
     """Runs the echo engine; one message a token."""
 
@@ -37,7 +37,7 @@ class EchoReplica:
             yield StreamGenerateResponse(content=content, chunk_index=count - 1, usage=usage)
 
 
-@serve.deployment(max_ongoing_requests=100)
+@serve.deployment(max_ongoing_requests=300)
 class EchoIngress:
     """What a Serve user writes to put several models behind one gRPC service: proxy, ingress, replica by handle."""
 
