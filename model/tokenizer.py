@@ -24,7 +24,7 @@ class Tokenizer:
     """Ids of texts and texts of ids, after tokenizer.json. Safe to use from several threads.
 
     `named_tokens` maps names of tokenizer_config.json ("bos_token", ...) to token strings; `special_ids` are
-    the control tokens, which `decode` leaves out by default.
+    the control tokens, which `decode` leaves out by default. No token has more than `longest_token` characters.
     """
 
     def __init__(self, backend: tokenizers.Tokenizer, named_tokens: dict[str, str]) -> None:
@@ -40,6 +40,8 @@ class Tokenizer:
         self._is_byte_level = _decoder_is_byte_level(backend)
         self.named_tokens = named_tokens
         self.special_ids = frozenset(specials.values())
+        # As the vocabulary spells it: what a token stands for has no more characters.
+        self.longest_token = max(map(len, backend.get_vocab(with_added_tokens=True)))
 
     @classmethod
     def from_checkpoint(cls, path: Path) -> "Tokenizer":

@@ -6,7 +6,6 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 from cluster.errors import InvalidRequest, NotSupported
@@ -87,11 +86,7 @@ class PromptBuilder:
         chars = sum(len(part.text.strip()) for part in said)
         found = _media(contents, media or {})
         runs = [run for medium in found for run in self._runs.of(medium.info, medium.max_soft_tokens)]
-        return chars // self._longest_token + sum(run.count + 2 for run in runs)
-
-    @cached_property
-    def _longest_token(self) -> int:
-        return max(len(self._tokenizer.decode([i], skip_special=False)) for i in range(self._tokenizer.vocab_size))
+        return chars // self._tokenizer.longest_token + sum(run.count + 2 for run in runs)
 
     def _render(
         self,
