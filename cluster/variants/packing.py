@@ -21,8 +21,8 @@ _FINISH_REASONS = {
 
 
 class Pacer:
-    """Bounds the messages a replica sends: each stream may send again after `SECONDS_PER_STREAM` times the streams, and
-    after `SHORTEST_S` at least.
+    """Bounds the messages a replica sends: each stream may send again after `SECONDS_PER_STREAM` for each other stream,
+    and after `SHORTEST_S` at least.
 
     A token that comes later than that after the last message is sent at once: so are all tokens of a model that takes
     milliseconds for each, while there are few streams. What comes in a burst waits for company, with 16 streams at most
@@ -38,7 +38,7 @@ class Pacer:
     @property
     def interval_s(self) -> float:
         """Seconds between two messages of a stream."""
-        return max(self.SHORTEST_S, self.SECONDS_PER_STREAM * self.streams)
+        return max(self.SHORTEST_S, self.SECONDS_PER_STREAM * (self.streams - 1))
 
 
 class _Buffer:
@@ -91,7 +91,8 @@ async def ready_outputs(
     pacer.streams += 1
     try:
         while ready := await buffer.take():
-            buffer.pause(pacer.interval_s)
+            if pacer.interval_s > 0:
+                buffer.pause(pacer.interval_s)
             yield ready
         await pump
     finally:

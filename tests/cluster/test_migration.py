@@ -27,6 +27,7 @@ from model.tokenizer import Tokenizer
 from protos.gemmacluster.internal.v1.replica_pb2 import ReplicaChunk, ReplicaRequest, ReplicaResult, ReplicaSampling
 from protos.gemmacluster.v1.generation_pb2 import StreamGenerateResponse
 
+pytestmark = pytest.mark.usefixtures("bursts_in_pieces")
 TOKENIZER = Tokenizer.from_checkpoint(ensure_tiny("e2b"))
 TEXT = "one two naïve 日本語 😀 three. four STOP five"
 

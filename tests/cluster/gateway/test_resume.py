@@ -32,6 +32,8 @@ from tests.cluster.gateway.hooked_engine import fail_at
 from tests.cluster.gateway.local_gateway import SMALL, LocalGateway
 from tests.cluster.gateway.loop_thread import LoopThread
 
+pytestmark = pytest.mark.usefixtures("bursts_in_pieces")
+
 WORDS = "one two naïve 日本語 😀 three. four five six seven eight"
 Facts = list[tuple[int, str]]
 
