@@ -24,7 +24,7 @@ class Tokenizer:
     """Ids of texts and texts of ids, after tokenizer.json. Safe to use from several threads.
 
     `named_tokens` maps names of tokenizer_config.json ("bos_token", ...) to token strings; `special_ids` are
-    the control tokens, which `decode` leaves out by default. No token has more than `longest_token` characters.
+    the control tokens, which `decode` leaves out by default.
     """
 
     def __init__(self, backend: tokenizers.Tokenizer, named_tokens: dict[str, str]) -> None:
@@ -40,8 +40,6 @@ class Tokenizer:
         self._is_byte_level = _decoder_is_byte_level(backend)
         self.named_tokens = named_tokens
         self.special_ids = frozenset(specials.values())
-        # As the vocabulary spells it: what a token stands for has no more characters.
-        self.longest_token = max(map(len, backend.get_vocab(with_added_tokens=True)))
 
     @classmethod
     def from_checkpoint(cls, path: Path) -> "Tokenizer":
@@ -56,6 +54,11 @@ class Tokenizer:
     @property
     def vocab_size(self) -> int:
         return int(self._backend.get_vocab_size(with_added_tokens=True))
+
+    def longest_token(self) -> int:
+        """A number of characters that no token exceeds. Reads the whole vocabulary."""
+        # As it is spelled there, a token has at least as many characters as what it stands for.
+        return max(map(len, self._backend.get_vocab(with_added_tokens=True)))
 
     def token_id(self, token: str) -> int | None:
         """The id of one token string, or None if the vocabulary has no such token."""

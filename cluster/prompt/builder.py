@@ -58,6 +58,7 @@ class PromptBuilder:
     def __init__(self, checkpoint: Path) -> None:
         """Reads tokenizer, chat template and configs. Raises TokenizerError, ChatTemplateError, CheckpointError."""
         self._tokenizer = Tokenizer.from_checkpoint(checkpoint)
+        self._longest_token = self._tokenizer.longest_token()
         self._template = ChatTemplate.from_checkpoint(checkpoint)
         self._runs = SoftRuns.from_checkpoint(checkpoint, self._tokenizer)
         self.fingerprint = _fingerprint(checkpoint, self._runs)
@@ -86,7 +87,7 @@ class PromptBuilder:
         chars = sum(len(part.text.strip()) for part in said)
         found = _media(contents, media or {})
         runs = [run for medium in found for run in self._runs.of(medium.info, medium.max_soft_tokens)]
-        return chars // self._tokenizer.longest_token + sum(run.count + 2 for run in runs)
+        return chars // self._longest_token + sum(run.count + 2 for run in runs)
 
     def _render(
         self,

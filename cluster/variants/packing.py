@@ -91,8 +91,7 @@ async def ready_outputs(
     pacer.streams += 1
     try:
         while ready := await buffer.take():
-            if pacer.interval_s > 0:
-                buffer.pause(pacer.interval_s)
+            buffer.pause(pacer.interval_s)
             yield ready
         await pump
     finally:

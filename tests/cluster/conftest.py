@@ -11,7 +11,6 @@ import pytest
 from cluster.client import Client
 from cluster.config import AnswersConfig, ClusterConfig, GatewayConfig, SessionsConfig, VariantConfig
 from cluster.sessions.embedded import EmbeddedValkey
-from cluster.variants.packing import Pacer
 from tests.cluster.gateway.local_gateway import LARGE, SMALL, LocalGateway
 from tests.cluster.gateway.loop_thread import LoopThread
 from tests.cluster.taught_answers import write_taught_answers
@@ -41,7 +40,7 @@ def make_config(answers: AnswersConfig | None = None, redis_timeout_s: float = 0
 @pytest.fixture
 def bursts_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tokens of a burst come in messages of their own, for what happens between two of them."""
-    monkeypatch.setattr(Pacer, "SHORTEST_S", 0.0)
+    monkeypatch.setattr("cluster.variants.packing._Buffer.pause", lambda buffer, seconds: None)
 
 
 @pytest.fixture(scope="session", params=REDIS_KINDS)

@@ -164,6 +164,12 @@ def test_a_vocabulary_that_merges_text_into_a_control_token_is_no_way_in(tmp_pat
     assert tokenizer.encode_plain("<t>") == [0, 1, 2]
 
 
+def test_no_token_is_longer_than_the_longest(tokenizer: Tokenizer, gemma_like: Tokenizer) -> None:
+    for one in (tokenizer, gemma_like):
+        lengths = [len(one.decode([token_id], skip_special=False)) for token_id in range(one.vocab_size)]
+        assert one.longest_token() >= max(lengths)
+
+
 def test_named_tokens_come_from_the_config(tokenizer: Tokenizer) -> None:
     assert tokenizer.named_tokens["bos_token"] == "<bos>"
     assert tokenizer.token_id("<bos>") == 2
