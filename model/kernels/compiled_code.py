@@ -21,7 +21,7 @@ import numba
 
 logger = logging.getLogger(__name__)
 
-_IMPORTS_ALL = "import model.kernels.decode_layers"
+_IMPORTS_ALL = "from model.kernels import loading; loading.decode_layers(); loading.int4_matmul()"
 _PATIENCE_S = 300
 # Set for the process that compiles: what it has to fill.
 _FOLDER = "GEMMA_CLUSTER_KERNELS_FOLDER"

@@ -18,7 +18,8 @@ from numba.extending import intrinsic
 from model.kernels.compiled_code import compiled
 from model.kernels.decode_attention import attend
 from model.kernels.float_math import gelu_gate, product, scaled
-from model.kernels.int4_matmul import INPUT_BYTES, SPAN, block_of_row, round_span
+from model.kernels.int4_rounding import SPAN, round_span
+from model.kernels.int4_rows import INPUT_BYTES, block_of_row
 from model.kernels.layer_records import KIND, LAYER, STEP
 from model.kernels.openmp import Team
 from model.kernels.sharing import meet, share, thread_index

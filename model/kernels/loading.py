@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from model.kernels.decode_attention import DecodeAttentionKernel
     from model.kernels.decode_layers import DecodeLayersKernel
     from model.kernels.int4_matmul import Int4Matmul
+    from model.kernels.int4_tiles import Int4Tiles
 
 # Set to "torch" it keeps to torch's own kernels, and Numba is never imported.
 KERNELS = "GEMMA_CLUSTER_KERNELS"
@@ -26,7 +27,7 @@ def int4_matmul() -> Int4Matmul | None:
         return None
     from model.kernels.int4_matmul import Int4Matmul
 
-    return Int4Matmul()
+    return Int4Matmul(_int4_tiles())
 
 
 @cache
@@ -47,6 +48,19 @@ def decode_layers() -> DecodeLayersKernel | None:
     from model.kernels.decode_layers import DecodeLayersKernel
 
     return DecodeLayersKernel()
+
+
+def _int4_tiles() -> Int4Tiles | None:
+    if not has_tiles():
+        return None
+    from model.kernels.int4_tiles import Int4Tiles
+
+    return Int4Tiles()
+
+
+def has_tiles() -> bool:
+    """Does the CPU have AMX, and does Linux let this process use it? Torch asks for that (ARCH_REQ_XCOMP_PERM)."""
+    return bool(torch.cpu._is_amx_tile_supported()) and bool(torch.cpu._init_amx())
 
 
 def can_compile() -> bool:

@@ -179,6 +179,33 @@ def load_int4_quads(_: Any, address: Any) -> Any:
 
 
 @intrinsic
+def load_ints(_: Any, address: Any) -> Any:
+    """Of 64 int32."""
+    return ints(types.int64), lambda _, build, __, given: _load(build, given[0], ints.ir)
+
+
+@intrinsic
+def store_quads(_: Any, value: Any, address: Any) -> Any:
+    """As 64 times four bytes."""
+    return types.void(quads, types.int64), lambda _, build, __, given: _store(build, *given)
+
+
+@intrinsic
+def prefetch(_: Any, address: Any) -> Any:
+    """Has two cache lines fetched that will be read soon; the address may be any."""
+
+    def generate(_: Any, build: Any, __: Any, given: Any) -> Any:
+        kind = ir.FunctionType(ir.VoidType(), [_BYTE.as_pointer(), _INT, _INT, _INT])
+        fetch = build.module.declare_intrinsic("llvm.prefetch.p0", (), kind)
+        for offset in (0, 64):
+            place = build.inttoptr(build.add(given[0], ir.Constant(given[0].type, offset)), _BYTE.as_pointer())
+            build.call(fetch, [place, _INT(0), _INT(3), _INT(1)])
+        return ir.Constant(ir.IntType(8).as_pointer(), None)
+
+    return types.void(types.int64), generate
+
+
+@intrinsic
 def add_dots(_: Any, total: Any, weights: Any, address: Any) -> Any:
     """total + the product of each lane's four bytes, 0 .. 255, with the four int8 at the address (VPDPBUSD)."""
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.kernels.loading import KERNELS, int4_matmul
+from model.kernels.loading import KERNELS, has_tiles, int4_matmul
 from model.quantization.format import Packed
 from model.quantization.int4 import Int4Format
 
@@ -34,6 +34,13 @@ def product(x: Tensor, weight: Packed) -> Tensor:
     kernel = int4_matmul()
     assert kernel is not None
     return kernel(x, weight.numbers, weight.scales)
+
+
+def product_by_rows(x: Tensor, weight: Packed) -> Tensor:
+    """The plain twin of tiles."""
+    from model.kernels.int4_matmul import Int4Matmul
+
+    return Int4Matmul(None)(x, weight.numbers, weight.scales)
 
 
 def rounded(x: Tensor) -> Tensor:
@@ -80,11 +87,24 @@ def test_shorter_floats_are_the_rounded_long_ones(rows: int, dtype: torch.dtype)
 
 
 @needs_kernel
+@pytest.mark.skipif(not has_tiles(), reason="this CPU has no AMX")
+@pytest.mark.parametrize("rows", [20, 31, 32, 65])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("group_size", [64, 128, 512])
+def test_tiles_say_to_the_last_bit_what_rows_do(rows: int, dtype: torch.dtype, group_size: int) -> None:
+    _, weight = weight_of(320, 1024, group_size)
+    x = inputs_of(rows, 1024).to(dtype)
+    x[3] *= 1e4
+    x[7] = 0
+    assert torch.equal(product(x, weight), product_by_rows(x, weight))
+
+
+@needs_kernel
 def test_a_row_does_not_depend_on_the_others() -> None:
     _, weight = weight_of(128, 256, 64)
-    x = inputs_of(11, 256)
+    x = inputs_of(40, 256)
     together = product(x, weight)
-    for count in (1, 2, 3, 4, 6):
+    for count in (1, 2, 3, 4, 6, 24):
         assert torch.equal(product(x[:count], weight), together[:count])
     assert product(x[:0], weight).shape == (0, 128)
 
