@@ -36,6 +36,7 @@ def main() -> None:
                 "prefill_tokens_per_s": prompt_tokens / first_s,
                 "decode_tokens_per_s": (new_tokens - 1) / decode_s,
                 "peak_bytes": _peak_bytes(),
+                "has_amx": b"AMX_INT8 = 1" in llama_cpp.llama_print_system_info(),
             }
         )
     )
