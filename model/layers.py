@@ -79,9 +79,11 @@ def rms_norm(x_D: Tensor, weight_D: Tensor | None, eps: float) -> Tensor:
 
     x_D: [..., D]; weight_D: what broadcasts against it, or None. Computed in float32, returned in x's type.
     """
-    if _is_plain(x_D):
-        normed_D = x_D / _norm(x_D, eps).mul_(scalar(x_D.shape[-1] ** -0.5))
-        return normed_D if weight_D is None else normed_D.mul_(weight_D)
+    if x_D.is_cpu:
+        whole_D = x_D.float()
+        norm_1 = _norm(whole_D, eps).mul_(scalar(x_D.shape[-1] ** -0.5))
+        normed_D = whole_D / norm_1 if whole_D is x_D else whole_D.div_(norm_1)
+        return (normed_D if weight_D is None else normed_D.mul_(weight_D)).type_as(x_D)
     normed_D = F.rms_norm(x_D.float(), (x_D.shape[-1],), None, eps)
     return (normed_D if weight_D is None else normed_D * weight_D).type_as(x_D)
 

@@ -3,7 +3,8 @@
 `python -m venv .venv-llama && .venv-llama/bin/pip install llama-cpp-python gguf` compiles it for the CPU at hand, which
 takes some minutes. On a CPU with AMX gcc 12 makes a build that crashes, unless it compiles without: CMAKE_ARGS with
 CMAKE_C_FLAGS and CMAKE_CXX_FLAGS of -mno-amx-tile -mno-amx-int8 -mno-amx-bf16. Clang 14 makes one that works, with
-CMAKE_C_COMPILER=clang, CMAKE_CXX_COMPILER=clang++ and, as flags, -D__AMX_INT8__ -D__AMX_TILE__, which it calls otherwise.
+CMAKE_C_COMPILER=clang, CMAKE_CXX_COMPILER=clang++ and, as flags, -D__AMX_INT8__ -D__AMX_TILE__: its own names of these
+differ.
 """
 
 import json

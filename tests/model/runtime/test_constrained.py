@@ -192,7 +192,8 @@ def test_an_answer_that_becomes_too_complex_ends_with_the_reason_and_the_others_
         (a,) = tiny.tokenizer.encode("a")
         params = [
             SamplingParams(200, temperature=0, logit_bias={a: 100.0}, response_format=hostile),
-            SamplingParams(200, seed=1, ignore_eos=True),
+            # Greedy: over 200 draws a sum that is rounded otherwise beside a neighbour may once fall to another token.
+            SamplingParams(200, temperature=0, ignore_eos=True),
         ]
         failed, free = tiny.answers([asked] * 2, params)
         assert failed.last.finish_reason == "error"
