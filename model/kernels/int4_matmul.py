@@ -15,13 +15,14 @@ from torch import Tensor
 from model.kernels.int4_rounding import SPAN, round_inputs
 from model.kernels.int4_rows import multiply_rows
 from model.kernels.openmp import Team
+from model.kernels.tiles import TILE_ROWS
 
 if TYPE_CHECKING:
     from model.kernels.int4_tiles import Int4Tiles
 
 # Fewer are rounded sooner than another thread has begun.
 _SPANS_A_THREAD = 256
-_FEWEST_FOR_TILES, TILE_ROWS = 20, 16
+_FEWEST_FOR_TILES = 20
 
 
 class Int4Matmul:
@@ -42,7 +43,9 @@ class Int4Matmul:
         x_MI = x_MI.contiguous()
         (rows, in_size), (num_groups, out_size, _) = x_MI.shape, scales_GO2.shape
         tiles = self._tiles if self._tiles is not None and rows >= _FEWEST_FOR_TILES else None
-        padded = rows if rows == 1 else -(-rows // TILE_ROWS) * TILE_ROWS if tiles else max(rows, 4)
+        # Rows that are added are computed too, and are rubbish.
+        few_padded = 1 if rows == 1 else max(rows, 4)
+        padded = few_padded if tiles is None else -(-rows // TILE_ROWS) * TILE_ROWS
         out_MO = x_MI.new_empty(padded, out_size)
         # Of x: its numbers, a byte each, then steps and sums of all spans, a float each.
         scratch = torch.empty(padded * (in_size + in_size // SPAN * 8), dtype=torch.uint8)
