@@ -84,8 +84,9 @@ def _blocks(tokens: list[int], index: int) -> list[int]:
 def picture_groups(pictures: Sequence[Picture]) -> Iterator[tuple[Tensor, Tensor]]:
     """Values [GROUP, P, C] and positions [GROUP, P, 2] of each group, padded with -1."""
     for group in _groups(pictures):
+        bytes_GPC = torch.stack([F.pad(one.patches_PC, (0, 0, 0, PATCHES - len(one.patches_PC))) for one in group])
         yield (
-            torch.stack([F.pad(one.patches_PC, (0, 0, 0, PATCHES - len(one.patches_PC))) for one in group]),
+            bytes_GPC / 255,
             torch.stack(
                 [F.pad(one.positions_P2, (0, 0, 0, PATCHES - len(one.positions_P2)), value=-1) for one in group]
             ),

@@ -22,6 +22,7 @@ from model.pocket.training.hf import hf_config
 from model.pocket.training.initial import initialise
 from model.pocket.training.optimizers import optimizers
 from model.pocket.training.prepared import Picture
+from model.pocket.training.products import attend_in_float32, fast_products
 from model.pocket.training.saying import picture_loss, sound_loss
 
 # What soft tokens say by themselves, against what the model answers.
@@ -39,6 +40,7 @@ class Decoder(nn.Module):
         initialise(self.gemma)
         self._cap = config.text.final_logit_softcap
         self._has_image_blocks = config.text.has_bidirectional_images
+        attend_in_float32(self._text)
         if config.text.moe is not None:
             compute_every_expert(self.gemma)
         for tower in self._towers():
@@ -82,15 +84,15 @@ class Decoder(nn.Module):
         soft, losses, model = {}, {}, self.gemma.model
         if batch.pictures:
             places = [words for picture in batch.pictures for words in picture.places_N]
-            with torch.no_grad():
+            with torch.no_grad(), fast_products():
                 seen_NH = towers.see(model.vision_tower, batch.pictures)
-            soft_ND = model.embed_vision(inputs_embeds=seen_NH)
+            soft_ND = model.embed_vision(inputs_embeds=seen_NH.float())
             losses["image"] = _SAYING_WEIGHT * picture_loss(self._said(soft_ND), places)
             soft[batches.IMAGE] = soft_ND[_laid(batch.pictures)]
         if batch.sounds:
-            with torch.no_grad():
+            with torch.no_grad(), fast_products():
                 heard = towers.hear(model.audio_tower, batch.sounds)
-            soft_by_sound = [model.embed_audio(inputs_embeds=one_LH) for one_LH in heard]
+            soft_by_sound = [model.embed_audio(inputs_embeds=one_LH.float()) for one_LH in heard]
             soft[batches.AUDIO] = torch.cat(soft_by_sound)
             said = [self._said(one_LD) for one_LD in soft_by_sound]
             losses["audio"] = _SAYING_WEIGHT * sound_loss(said, batch.sounds)
@@ -111,8 +113,9 @@ class Decoder(nn.Module):
         inputs: dict[str, Any] = {"inputs_embeds": embeds_RWD, "position_ids": batch.positions_RW}
         if self._text.hidden_size_per_layer_input:
             inputs["per_layer_inputs"] = self._text.get_per_layer_inputs(plain_RW, None)
-        decoded = self._text(attention_mask=self._masks(batch), use_cache=False, **inputs)
-        hidden_RWD: Tensor = decoded.last_hidden_state
+        with fast_products():
+            decoded = self._text(attention_mask=self._masks(batch), use_cache=False, **inputs)
+        hidden_RWD: Tensor = decoded.last_hidden_state.float()
         return hidden_RWD
 
     def _masks(self, batch: Batch) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ from model.pocket.training.hf import hf_config
 from model.pocket.training.initial import initialise
 from model.pocket.training.optimizers import optimizers
 from model.pocket.training.prepared import Sound
+from model.pocket.training.products import fast_products
 from model.pocket.training.saying import sound_loss
 
 # The highest learning rates.
@@ -33,8 +34,10 @@ class Ears(nn.Module):
 
     def losses(self, sounds: list[Sound]) -> dict[str, Tensor]:
         """{"audio": how unlikely the spoken words are}."""
-        heard = towers.hear(self.tower, sounds)
-        return {"audio": sound_loss([self.head(F.rms_norm(one, one.shape[-1:])) for one in heard], sounds)}
+        with fast_products():
+            heard = towers.hear(self.tower, sounds)
+        normed = [F.rms_norm(one_LH.float(), one_LH.shape[-1:]) for one_LH in heard]
+        return {"audio": sound_loss([self.head(one_LH) for one_LH in normed], sounds)}
 
     def optimizers(self) -> list[Optimizer]:
         """Of all weights."""

@@ -19,9 +19,10 @@ def compute_every_expert(gemma: Any) -> None:
 
 def every_expert(experts: Any, hidden_TD: Tensor, index_TK: Tensor, weight_TK: Tensor) -> Tensor:
     """[T, D]: the sum of the chosen experts' outputs, each by its weight."""
-    share_TE = hidden_TD.new_zeros(len(hidden_TD), experts.num_experts).scatter(1, index_TK, weight_TK)
+    share_TE = weight_TK.new_zeros(len(hidden_TD), experts.num_experts).scatter(1, index_TK, weight_TK)
     gate_up_TEI = (hidden_TD @ experts.gate_up_proj.flatten(0, 1).T).unflatten(1, (experts.num_experts, -1))
     gate_TEI, up_TEI = gate_up_TEI.chunk(2, dim=-1)
-    inner_TEI = experts.act_fn(gate_TEI) * up_TEI * share_TE[..., None]
+    # In one type: mixed ones would make the whole line slow.
+    inner_TEI = experts.act_fn(gate_TEI) * up_TEI * share_TE[..., None].to(up_TEI.dtype)
     summed_TD: Tensor = inner_TEI.flatten(1) @ experts.down_proj.transpose(1, 2).flatten(0, 1)
     return summed_TD

@@ -9,6 +9,7 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from PIL.Image import Image
 from torch import Tensor
 
@@ -17,7 +18,7 @@ from model.pocket.scenes.scene import Scene
 from model.pocket.training import labels
 from model.pocket.training.labels import Shares
 from model.pocket.transcript import own_tokens, tokens, with_thoughts
-from model.preprocess.images import resized_patches
+from model.preprocess.images import byte_patches
 from model.preprocess.mel import log_mels
 from model.soft_tokens import SoftTokenRules, audio_soft_tokens
 
@@ -26,7 +27,7 @@ RULES = SoftTokenRules(pooling_kernel_size=POOLING, max_image_tokens=70)
 
 
 class Picture(NamedTuple):
-    """float32 [P, C], int64 (x, y) [P, 2], and what each soft token is to say of the scene, and of what it shows.
+    """uint8 [P, C], int64 (x, y) [P, 2], and what each soft token is to say of the scene, and of what it shows.
 
     `laid` are the soft tokens, by number, that the decoder gets: all of them but in some lessons.
     """
@@ -113,11 +114,13 @@ def _media(dialogue: Dialogue) -> list[dict[str, Any]]:
 
 
 def picture(image: Image, scene: Scene) -> Picture:
-    """The picture as the vision tower takes it, labelled by the scene that it was drawn from."""
-    patches = resized_patches(image.convert("RGB"), RULES)
-    grid = patches.columns // POOLING, patches.rows // POOLING
+    """The picture as the vision tower takes it but for its levels, labelled by the scene that it was drawn from."""
+    bytes_PC, columns = byte_patches(image.convert("RGB"), RULES)
+    grid = columns // POOLING, len(bytes_PC) // columns // POOLING
+    index_P = torch.arange(len(bytes_PC))
+    positions_P2 = torch.stack((index_P % columns, index_P // columns), -1)
     places_N, surfaces_N = labels.place_words(scene, *grid), labels.surface_words(scene, *grid)
-    return Picture(patches.values_BPC[0], patches.positions_P2, places_N, surfaces_N, list(range(len(places_N))))
+    return Picture(torch.from_numpy(bytes_PC), positions_P2, places_N, surfaces_N, list(range(len(places_N))))
 
 
 def sound(samples: np.ndarray, words: Sequence[str]) -> Sound:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset
@@ -60,8 +61,14 @@ class Run:
 
     def _batches(self) -> Iterator[Any]:
         """Made by another process, a few steps ahead."""
-        remaining = range(self.step, self._steps)
-        yield from DataLoader(self._stream, batch_size=None, sampler=remaining, num_workers=1, prefetch_factor=4)
+        yield from DataLoader(
+            self._stream,
+            batch_size=None,
+            sampler=range(self.step, self._steps),
+            num_workers=1,
+            prefetch_factor=4,
+            worker_init_fn=_keep_to_one_thread,
+        )
 
     def _groups(self) -> list[dict[str, Any]]:
         return [group for optimizer in self._optimizers for group in optimizer.param_groups]
@@ -95,3 +102,8 @@ class Run:
         for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         self.step = state["step"]
+
+
+def _keep_to_one_thread(_worker: int) -> None:
+    """NumPy's threads would wait for each other on the cores that train, which takes half as long again."""
+    threadpool_limits(1)

@@ -1,6 +1,7 @@
 """How well soft tokens say, in words of the vocabulary, what they stand for.
 
-Shapes: N soft tokens of all pictures, L soft tokens of the longest sound, M sounds, V vocabulary.
+Shapes: N soft tokens of all pictures, S shares of words that they are to say, L soft tokens of the longest sound,
+M sounds, V vocabulary.
 """
 
 from collections.abc import Sequence
@@ -15,17 +16,16 @@ from model.pocket.training.prepared import Sound
 
 # How much a soft token that should say nothing counts: most of a picture is background.
 _BACKGROUND = 0.1
+_SILENT: Shares = {NOTHING: 1.0}
 
 
 def picture_loss(said_NV: Tensor, cells: Sequence[Shares]) -> Tensor:
     """Divergence, so that 0 is the best: several words at once can only be said with a share each."""
-    share_NV = torch.zeros_like(said_NV)
-    for index, words in enumerate(cells):
-        for word, share in (words or {NOTHING: 1.0}).items():
-            share_NV[index, word] = share
+    said = [(index, word, share) for index, words in enumerate(cells) for word, share in (words or _SILENT).items()]
+    index_S, word_S, share_S = (torch.tensor(one) for one in zip(*said, strict=True))
     weight_N = torch.tensor([1.0 if words else _BACKGROUND for words in cells])
-    loss_N = F.kl_div(said_NV.log_softmax(-1), share_NV, reduction="none").sum(-1)
-    return (loss_N * weight_N).sum() / weight_N.sum()
+    loss_S = share_S * (share_S.log() - said_NV.log_softmax(-1)[index_S, word_S])
+    return (loss_S * weight_N[index_S]).sum() / weight_N.sum()
 
 
 def sound_loss(said: Sequence[Tensor], sounds: Sequence[Sound]) -> Tensor:
