@@ -105,5 +105,5 @@ class Run:
 
 
 def _keep_to_one_thread(_worker: int) -> None:
-    """NumPy's threads would wait for each other on the cores that train, which takes half as long again."""
+    """NumPy's threads would wait for each other on the cores that train: ears learned half as fast."""
     threadpool_limits(1)
