@@ -31,7 +31,7 @@ _THIN_STEPS = 400
 _DESCRIPTION = """\
 Train a pocket checkpoint from scratch on the CPU: eyes first, then ears, each by itself, then the decoder that uses
 them: words first, then what is seen and heard. Eyes and ears are the same in every variant; the next one trained in the
-same working folder finds them there. All of it takes some forty minutes on two cores with AMX, and longer without.
+same working folder finds them there. All of E2B takes some forty minutes on two cores with AMX.
 On one kind of CPU the same seed and number of threads give the same weights. A run that was stopped goes on from where
 it was when the same command is given again.
 The variants that hear need espeak-ng, which speaks what they learn from (Debian: apt install espeak-ng)."""
